@@ -1,0 +1,106 @@
+package xlrec
+
+import (
+	"bytes"
+
+	"github.com/tarn-db/tarn/internal/pg"
+)
+
+// Prepare is PREPARE TRANSACTION: the state file the server keeps for the transaction, without its closing CRC.
+// Layout of the data (xl_xact_prepare in access/xact.h, EndPrepare in access/transam/twophase.c); each part is
+// padded to 8 bytes:
+//
+//	 0 magic uint32   4 total_len uint32, of the file: the data and 4 bytes of CRC32C
+//	 8 xid   12 database   16 prepared_at   24 owner
+//	28 nsubxacts   32 ncommitrels   36 nabortrels   40 ncommitstats   44 nabortstats   48 ninvalmsgs
+//	52 initfileinval bool   54 gidlen uint16, NUL included   56 origin_lsn   64 origin_timestamp
+//	72 gid, subxacts, commit rels, abort rels, commit stats, abort stats, invalidations
+//	   then per two-phase manager: len uint32, rmid uint8, pad, info uint16, data; ended by rmid 0
+type Prepare struct {
+	XID        pg.XID
+	DB         pg.OID
+	PreparedAt pg.TimestampTz
+	Owner      pg.OID
+	GID        []byte
+
+	Subxacts    XIDs
+	CommitRels  Rels // dropped if it commits
+	AbortRels   Rels // dropped if it aborts
+	CommitStats StatsItems
+	AbortStats  StatsItems
+	Invals      Invals
+
+	InitFileInval bool
+	OriginLSN     pg.LSN
+	OriginTime    pg.TimestampTz
+
+	State []byte // the whole main data: with its CRC32C appended, the file in pg_twophase
+}
+
+// TwophaseMagic is TWOPHASE_MAGIC, the first word of a state file in 15-18.
+const TwophaseMagic = 0x57F94534
+
+// DecodePrepare decodes XLOG_XACT_PREPARE (ParsePrepareRecord). The managers' own records are walked, not decoded.
+func DecodePrepare(major pg.Major, main []byte) (Prepare, error) {
+	c := newCursor("XACT PREPARE", main)
+	if m := c.u32(); m != TwophaseMagic {
+		c.fail("magic %#x", m)
+	}
+	if n := c.u32(); uint64(n) != uint64(len(main))+4 {
+		c.fail("total length %d", n)
+	}
+	r := Prepare{XID: c.xid(), DB: c.oid(), PreparedAt: c.time(), Owner: c.oid(), State: main}
+	nsub, ncrel, narel, ncstat, nastat, ninval := c.i32(), c.i32(), c.i32(), c.i32(), c.i32(), c.i32()
+	r.InitFileInval = c.bool()
+	c.skip(1)
+	gidlen := int(c.u16())
+	r.OriginLSN, r.OriginTime = c.lsn(), c.time()
+
+	gid := c.bytes(gidlen)
+	if n := bytes.IndexByte(gid, 0); n >= 0 && n == gidlen-1 {
+		r.GID = gid[:n:n]
+	} else {
+		c.fail("name is not terminated")
+	}
+	c.align()
+	r.Subxacts = XIDs(c.array(nsub, 4))
+	c.align()
+	r.CommitRels = Rels(c.array(ncrel, 12))
+	c.align()
+	r.AbortRels = Rels(c.array(narel, 12))
+	c.align()
+	r.CommitStats = c.stats(major, ncstat)
+	c.align()
+	r.AbortStats = c.stats(major, nastat)
+	c.align()
+	r.Invals = Invals(c.array(ninval, InvalSize))
+	c.align()
+	c.twophaseRecords()
+	return r, c.done()
+}
+
+// align skips to the next 8-byte boundary of the data.
+func (c *cursor) align() {
+	if !c.short {
+		at := c.size - len(c.rest)
+		c.skip(pg.MaxAlign(at) - at)
+	}
+}
+
+// twophaseRecords walks the managers' records to the closing one (ProcessRecords).
+func (c *cursor) twophaseRecords() {
+	for !c.short {
+		n := c.u32()
+		rmid := c.u8()
+		c.skip(1 + 2)
+		if rmid == 0 && n == 0 {
+			return
+		}
+		if int64(n) > int64(len(c.rest)) {
+			c.short, c.rest = true, nil
+			return
+		}
+		c.skip(int(n))
+		c.align()
+	}
+}
