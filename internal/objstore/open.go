@@ -1,0 +1,60 @@
+package objstore
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"strings"
+)
+
+// ErrScheme: the store's URL has a scheme that no store of this build answers to.
+var ErrScheme = errors.New("unsupported store URL")
+
+// Open opens the store a URL names. file:///dir is a directory, made if it is not there.
+func Open(rawURL string) (Store, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("%w %q: %w", ErrScheme, rawURL, err)
+	}
+	switch u.Scheme {
+	case "file":
+		if u.Host != "" && u.Host != "localhost" || !path.IsAbs(u.Path) {
+			return nil, fmt.Errorf("%w %q: want file:///absolute/dir", ErrScheme, rawURL)
+		}
+		return OpenDir(u.Path)
+	case "s3":
+		return nil, fmt.Errorf("%w %q: s3:// stores are not built yet; use file:///dir", ErrScheme, rawURL)
+	case "":
+		return nil, fmt.Errorf("%w %q: it has no scheme; write file:///absolute/dir", ErrScheme, rawURL)
+	}
+	return nil, fmt.Errorf("%w %q: scheme %s is not known; use file:///dir", ErrScheme, rawURL, u.Scheme)
+}
+
+// keyLengthMax bounds a key as S3 does, bytes.
+const keyLengthMax = 1024
+
+// checkKey refuses keys that some store could not hold or that would leave a directory store's root.
+func checkKey(key string) error {
+	bad := func(why string) error { return fmt.Errorf("object key %q: %s", key, why) }
+	switch {
+	case key == "":
+		return bad("empty")
+	case len(key) > keyLengthMax:
+		return bad("longer than 1024 bytes")
+	case strings.ContainsAny(key, "\x00\\"):
+		return bad("holds a NUL or a backslash")
+	case key == privateDir || strings.HasPrefix(key, privateDir+"/"):
+		return bad("reserved for the store itself")
+	}
+	for part := range strings.SplitSeq(key, "/") {
+		if part == "" || part == "." || part == ".." {
+			return bad("has an empty or dot component")
+		}
+	}
+	return nil
+}
+
+func notFound(key string) error { return fmt.Errorf("%s: %w", key, ErrNotFound) }
+
+func precondition(key, why string) error { return fmt.Errorf("%s: %w: %s", key, ErrPrecondition, why) }
