@@ -1,0 +1,68 @@
+package pgtest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// ErrNoBinaries is returned (wrapped) when no server binaries of a major version are on this machine.
+var ErrNoBinaries = errors.New("no Postgres binaries")
+
+// Bin returns the folder that holds initdb, pg_ctl and postgres of a major version. Looked for in this order: TARN_PGBIN
+// (a folder, or for several versions "15=/folder,18=/folder"), .cache/pg/MAJOR/bin under the module's root, Debian's
+// /usr/lib/postgresql/MAJOR/bin. Only the first of these has to be of the right version by itself: a plain TARN_PGBIN
+// is taken for every major version asked for.
+func Bin(major int) (string, error) {
+	tried := binCandidates(major, os.Getenv("TARN_PGBIN"), moduleRoot())
+	for _, dir := range tried {
+		if isExecutable(filepath.Join(dir, "postgres")) && isExecutable(filepath.Join(dir, "initdb")) {
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("%w of version %d in %s: run internal/tools/install-postgres %d or set TARN_PGBIN", ErrNoBinaries, major, strings.Join(tried, ", "), major)
+}
+
+func binCandidates(major int, env, root string) []string {
+	var dirs []string
+	for _, part := range strings.Split(env, ",") {
+		version, dir, named := strings.Cut(part, "=")
+		switch {
+		case part == "":
+		case !named:
+			dirs = append(dirs, part)
+		case version == fmt.Sprint(major):
+			dirs = append(dirs, dir)
+		}
+	}
+	if root != "" {
+		dirs = append(dirs, filepath.Join(root, ".cache", "pg", fmt.Sprint(major), "bin"))
+	}
+	return append(dirs, fmt.Sprintf("/usr/lib/postgresql/%d/bin", major))
+}
+
+// moduleRoot is the nearest folder upwards of the working directory that holds a go.mod, or "". Tests run in their
+// package's folder; an installed binary has no such folder and needs none.
+func moduleRoot() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return ""
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return ""
+		}
+		dir = parent
+	}
+}
+
+func isExecutable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0
+}
