@@ -1,0 +1,117 @@
+package archive
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/tarn-db/tarn/internal/objstore"
+	"github.com/tarn-db/tarn/internal/pg"
+)
+
+// readAhead is how much one request of a Reader brings, bytes.
+const readAhead = 1 << 20
+
+// Reader reads the archive forward. It belongs to one goroutine. It keeps one stretch of WAL in memory, so that small
+// reads in order cost one request per MiB.
+type Reader struct {
+	archive *Archive
+	ctx     context.Context
+	start   pg.LSN // of buf
+	buf     []byte
+}
+
+// NewReader makes a reader whose requests end with ctx.
+func (a *Archive) NewReader(ctx context.Context) *Reader { return &Reader{archive: a, ctx: ctx} }
+
+// ReadAt copies archived WAL from lsn on into dst, at most len(dst) bytes. Errors wrap ErrNotArchived, pg.ErrCorrupt or
+// what the store said.
+func (r *Reader) ReadAt(lsn pg.LSN, dst []byte) (int, error) {
+	if lsn < r.start || lsn >= r.start+pg.LSN(len(r.buf)) {
+		buf, err := r.archive.fetch(r.ctx, lsn)
+		if err != nil {
+			return 0, fmt.Errorf("WAL archive at %s: %w", lsn, err)
+		}
+		r.start, r.buf = lsn, buf
+	}
+	return copy(dst, r.buf[lsn-r.start:]), nil
+}
+
+// fetch reads from lsn on: from the sealed segment if there is one, else from the chunk that holds it.
+func (a *Archive) fetch(ctx context.Context, lsn pg.LSN) ([]byte, error) {
+	base := a.Base()
+	if end := a.ArchivedLSN(); lsn < base.LSN || lsn >= end {
+		return nil, fmt.Errorf("%w: it holds %s to %s", ErrNotArchived, base.LSN, end)
+	}
+	key := segmentKey(base.Timeline, lsn, base.SegmentSize)
+	off := int64(lsn - lsn.SegmentStart(base.SegmentSize))
+	n := min(base.SegmentSize-off, readAhead)
+	b, err := a.store.GetRange(ctx, key, off, n)
+	if errors.Is(err, objstore.ErrNotFound) {
+		return a.fetchChunk(ctx, base, lsn)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) != n {
+		return nil, &pg.CorruptError{LSN: lsn, What: fmt.Sprintf("object %s: %d bytes at %d, want %d", key, len(b), off, n)}
+	}
+	return b, checkPages(key, base, lsn, b)
+}
+
+// fetchChunk reads from lsn on out of the chunk that reaches furthest.
+func (a *Archive) fetchChunk(ctx context.Context, base Base, lsn pg.LSN) ([]byte, error) {
+	var key string
+	var start, end pg.LSN
+	err := a.store.List(ctx, tailPrefix(base.Timeline, lsn, base.SegmentSize), func(o objstore.ObjectInfo) error {
+		s, e, sealed, ok := parseKey(o.Key, base.Timeline, base.SegmentSize)
+		if ok && !sealed && s <= lsn && e > lsn && e > end {
+			key, start, end = o.Key, s, e
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if key == "" { // sealed, and its chunks deleted, since we looked
+		if _, err := a.store.Head(ctx, segmentKey(base.Timeline, lsn, base.SegmentSize)); err == nil {
+			return a.fetch(ctx, lsn)
+		}
+		return nil, &pg.CorruptError{LSN: lsn, What: "the WAL archive has lost the object that held this"}
+	}
+	b, _, err := a.store.Get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	head, wal, err := openObject(key, b, chunkMagic)
+	if err != nil {
+		return nil, err
+	}
+	want := base
+	want.LSN = start
+	if head != want || pg.LSN(len(wal)) != end-start {
+		return nil, &pg.CorruptError{LSN: lsn, What: fmt.Sprintf("object %s holds %+v, %d bytes", key, head, len(wal))}
+	}
+	return wal[lsn-start:], nil
+}
+
+// checkPages compares the page headers (XLogPageHeaderData, access/xlog_internal.h) in b with where they should be: an
+// object in the place of another is found before its records are read, whose own CRC guards the rest.
+//
+//	0 xlp_magic uint16   2 xlp_info uint16   4 xlp_tli uint32   8 xlp_pageaddr uint64
+//
+// A page of zeroes is one Postgres never reached before it switched segments.
+func checkPages(key string, base Base, lsn pg.LSN, b []byte) error {
+	for at := (lsn + pg.BlockSize - 1) &^ (pg.BlockSize - 1); at+16 <= lsn+pg.LSN(len(b)); at += pg.BlockSize {
+		h := b[at-lsn:]
+		magic, addr := binary.LittleEndian.Uint16(h), pg.LSN(binary.LittleEndian.Uint64(h[8:]))
+		if magic == 0 && addr == 0 && at.SegmentStart(base.SegmentSize) != at {
+			continue
+		}
+		if _, ok := pg.MajorOfWALMagic(magic); !ok || addr != at {
+			return &pg.CorruptError{LSN: at, What: fmt.Sprintf("object %s: page with magic %04X says it is at %s", key, magic, addr)}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,229 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/tarn-db/tarn/internal/pg"
+)
+
+// Options say what a Reader reads.
+type Options struct {
+	Source Source
+
+	// Start is where a record begins, or the start of a page: what is left of a record begun earlier is skipped then.
+	Start pg.LSN
+
+	Timeline    pg.TimelineID // the newest timeline allowed; 0 does not check
+	SystemID    uint64        // 0 does not check
+	SegmentSize int64         // bytes; 0 asks the source, else Start's page must have a long header
+	Major       pg.Major      // 0 takes it from the first page
+
+	// EndAtInvalid is for a server's pg_wal folder, where zeros or an older segment's bytes follow the end of WAL: the
+	// first thing that is not a valid record is the end (io.EOF), unless a later segment shows that WAL goes on. Bytes
+	// after that end are read afresh by the next call of Next, so that a folder being written to can be followed.
+	EndAtInvalid bool
+}
+
+// windowSize is how much is asked of the source at once, bytes.
+const windowSize = 1 << 20
+
+// arenaKeep is the largest record buffer kept from one record to the next, bytes.
+const arenaKeep = 4 << 20
+
+// phase is what the byte at Reader.pos belongs to.
+type phase uint8
+
+const (
+	atRecord phase = iota // a record, or the page header before it
+	inRecord              // the page header before the rest of the record in arena
+	inSwitch              // the unused rest of a segment after the XLOG_SWITCH in arena
+	skipping              // the rest of a record that began before Start
+)
+
+// Reader reads records in order (XLogReaderState). It is not safe for concurrent use.
+//
+// Invariant: base <= pageStart(pos); complete <= pos.
+type Reader struct {
+	opts Options
+
+	buf  []byte // window: WAL from base on, end bytes of it read
+	base pg.LSN // page-aligned
+	end  int
+
+	pos     pg.LSN // next byte to take
+	phase   phase
+	started bool // a record has been returned: prev is known
+
+	page    PageHeader // of the page at pageLSN
+	pageLSN pg.LSN
+	hasPage bool
+	tli     pg.TimelineID // of the newest page so far
+
+	complete    pg.LSN // end of the last record returned, Start before the first
+	prev        pg.LSN // start of the last record returned
+	recLSN      pg.LSN // start of the record in arena
+	arena       []byte // a record that spans pages, as far as it has been read
+	total       int    // its length, bytes
+	overwritten pg.LSN // start of a record that was cut off and overwritten, to be named by the next one
+
+	rec Record
+	err error // sticky
+
+	skipCRC bool // planted fault of the tests
+}
+
+// NewReader checks the options; nothing is read yet.
+func NewReader(o Options) (*Reader, error) {
+	if o.Source == nil {
+		return nil, errors.New("WAL reader needs a source")
+	}
+	if o.Start == 0 {
+		return nil, errors.New("WAL reader needs a start LSN")
+	}
+	if s, ok := o.Source.(segmentSizer); ok && o.SegmentSize == 0 {
+		o.SegmentSize = s.SegmentSize()
+	}
+	if o.SegmentSize != 0 && !pg.ValidWALSegmentSize(o.SegmentSize) {
+		return nil, fmt.Errorf("WAL segment size %d is not a power of two from 1 MiB to 1 GiB", o.SegmentSize)
+	}
+	if o.Major != 0 && o.Major.WALMagic() == 0 {
+		return nil, fmt.Errorf("PostgreSQL %d is not read", o.Major)
+	}
+	return &Reader{
+		opts: o,
+		base: pageStart(o.Start),
+		pos:  o.Start, complete: o.Start,
+		rec: Record{Blocks: make([]BlockRef, 0, maxBlockID+1)},
+	}, nil
+}
+
+// Next returns the next record, which is valid until the call after it. Otherwise it returns
+//   - the source's ErrNoMoreYet, io.EOF or I/O error: the reader's state is kept and Next may be called again;
+//   - a *pg.CorruptError, *SystemIDError or *TimelineError: the WAL cannot be read on, and every later call says so.
+func (r *Reader) Next() (*Record, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	raw, lsn, err := r.nextRaw()
+	if err != nil {
+		return nil, r.fail(err)
+	}
+	if err := r.rec.decode(raw); err != nil {
+		r.err = &pg.CorruptError{LSN: lsn, What: err.Error()}
+		return nil, r.err
+	}
+	r.rec.Major, r.rec.LSN, r.rec.End = r.page.Major, lsn, r.pos
+	if err := r.checkOverwrite(); err != nil {
+		r.err = err
+		return nil, err
+	}
+	r.prev, r.complete, r.started = lsn, r.pos, true
+	r.phase = atRecord
+	return &r.rec, nil
+}
+
+// fail decides whether an error ends the reading.
+func (r *Reader) fail(err error) error {
+	var tli *TimelineError
+	var sys *SystemIDError
+	switch {
+	case errors.As(err, &tli), errors.As(err, &sys):
+	case errors.Is(err, pg.ErrCorrupt):
+		if !r.opts.EndAtInvalid {
+			break
+		}
+		if c, ok := r.opts.Source.(continuer); ok && c.HasValidSegmentAfter(r.pos) {
+			break
+		}
+		r.rewind()
+		return io.EOF
+	default:
+		return err
+	}
+	r.err = err
+	return err
+}
+
+// rewind forgets everything after the last record, so that bytes written since are read afresh.
+func (r *Reader) rewind() {
+	r.pos, r.phase, r.overwritten = r.complete, atRecord, 0
+	r.base, r.end, r.hasPage = pageStart(r.pos), 0, false
+	r.arena = r.arena[:0]
+}
+
+// Position says how far a reader has come.
+type Position struct {
+	// Complete is the end of the last record returned. Before the first it is where reading began, even while the rest
+	// of a record from before that is skipped.
+	Complete pg.LSN
+	// Available is the end of the bytes read from the source. It means something only after Next has returned
+	// ErrNoMoreYet or io.EOF: then it is the end of what the source holds.
+	Available pg.LSN
+	// Partial is the start of a record of which some bytes are there but not all, 0 if there is none. With none, each
+	// change up to Available has been returned: Available may lie after Complete by a page header or padding.
+	Partial pg.LSN
+}
+
+// Position returns the reader's position.
+func (r *Reader) Position() Position {
+	p := Position{Complete: r.complete, Available: max(r.base+pg.LSN(r.end), r.complete)}
+	switch r.phase {
+	case inRecord, inSwitch:
+		p.Partial = r.recLSN
+	case atRecord:
+		if r.pos%PageSize != 0 && r.base+pg.LSN(r.end) > r.pos {
+			p.Partial = r.pos
+		}
+	}
+	return p
+}
+
+// Major is the version of the WAL read so far, 0 before the first page unless the options named it.
+func (r *Reader) Major() pg.Major { return r.opts.Major }
+
+// Timeline is the timeline of the page read last.
+func (r *Reader) Timeline() pg.TimelineID { return r.tli }
+
+// SegmentSize is the segment size in bytes, 0 if not known yet.
+func (r *Reader) SegmentSize() int64 { return r.opts.SegmentSize }
+
+// peek returns the n bytes at lsn, which lie on pos's page.
+func (r *Reader) peek(lsn pg.LSN, n int) ([]byte, error) {
+	for {
+		at := int64(lsn - r.base)
+		if at+int64(n) <= int64(r.end) {
+			return r.buf[at : at+int64(n) : at+int64(n)], nil
+		}
+		if err := r.fill(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// fill reads more of the source into the window, which keeps pos's page.
+func (r *Reader) fill() error {
+	if r.buf == nil {
+		r.buf = make([]byte, windowSize)
+	}
+	page := pageStart(r.pos)
+	if page >= r.base+pg.LSN(r.end) {
+		r.base, r.end = page, 0
+	} else if r.end == len(r.buf) {
+		r.end = copy(r.buf, r.buf[page-r.base:r.end])
+		r.base = page
+	}
+	n, err := r.opts.Source.Read(r.base+pg.LSN(r.end), r.buf[r.end:])
+	if n < 0 || n > len(r.buf)-r.end {
+		panic(fmt.Sprintf("BUG: WAL source returned %d bytes into %d", n, len(r.buf)-r.end))
+	}
+	r.end += n
+	switch {
+	case n > 0:
+		return nil // an error beside bytes comes again when the bytes are used up
+	case err == nil:
+		return ErrNoMoreYet
+	}
+	return err
+}

@@ -1,0 +1,25 @@
+package wal
+
+import (
+	"errors"
+
+	"github.com/tarn-db/tarn/internal/pg"
+)
+
+// ErrNoMoreYet says that the source holds no WAL at the position asked for now and may later. A Reader that returns
+// it has kept its state: call Next again when there is more.
+var ErrNoMoreYet = errors.New("no more WAL yet")
+
+// Source hands out WAL bytes. A byte it has once returned for a position never changes.
+type Source interface {
+	// Read copies WAL from lsn on into dst and returns how many bytes it had, at most len(dst); fewer is no error.
+	// With none it returns ErrNoMoreYet, or io.EOF if there will never be more, or what went wrong.
+	Read(lsn pg.LSN, dst []byte) (n int, err error)
+}
+
+// segmentSizer is a Source that knows its segment size, in bytes.
+type segmentSizer interface{ SegmentSize() int64 }
+
+// continuer is a Source over files whose tail may be stale: HasValidSegmentAfter says that WAL goes on in a later
+// segment than the one holding lsn, so that what is wrong at lsn is damage and not the end.
+type continuer interface{ HasValidSegmentAfter(lsn pg.LSN) bool }
