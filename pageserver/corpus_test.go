@@ -1,0 +1,351 @@
+package pageserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/ingest/wal/waldir"
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/pgtest"
+)
+
+// corpus is what a real server did: a base to import, WAL from there on, and how the server stopped.
+type corpus struct {
+	base       string                     // folder
+	start, end pg.LSN                     // of a base backup; 0 if the base is of a stopped server
+	final      string                     // data directory of the stopped server, WAL included
+	tids       map[string]map[string]bool // table file path -> ctids the server saw at the end
+	xids       map[pg.XID]string          // pg_xact_status at the end
+}
+
+const corpusSchema = `
+create table hot (id int primary key, n int, filler text) with (fillfactor = 60);
+create table wide (id serial primary key, a int, b text, c text);
+create index on wide (a);
+create table locked (id int primary key, v int);
+create table child (id serial primary key, parent int references locked (id));
+create table toasty (id int primary key, big text);
+alter table toasty alter big set storage external;
+create table bulk (id int, t text);
+insert into hot select i, 0, repeat('x', i % 100) from generate_series(1, 2000) i;
+insert into locked select i, 0 from generate_series(1, 300) i;
+insert into wide (a, b) select i, md5(i::text) from generate_series(1, 30000) i;
+insert into toasty select i, repeat(md5(i::text), 200) from generate_series(1, 50) i`
+
+// corpusActions are scripts for several sessions at once; # is a random number of 0-999.
+var corpusActions = []string{
+	`update hot set n = n + 1 where id = #`,
+	`begin; update hot set n = 1 where id = #; update hot set n = 2 where id = #; rollback`,
+	`insert into wide (a, b, c) select i, md5(i::text), repeat('c', i % 50) from generate_series(1, #) i`,
+	`update wide set b = 'changed' || b where id % 1000 = #`,
+	`delete from wide where a between # and #`,
+	`begin; select 1 from locked where id = # for share; savepoint a; update locked set v = v + 1 where id = #; rollback to a; select 1 from locked where id = # for update; commit`,
+	`begin; select 1 from locked where id between # and 300 for key share; update locked set v = v + 1 where id = #; commit`,
+	`begin; select 1 from locked where id < 20 for key share; select pg_sleep(0.01); commit`,
+	`begin; select 1 from locked where id < 20 for no key update; update locked set v = v + 1 where id < 20; select pg_sleep(0.01); commit`,
+	`begin; insert into child (parent) values (# % 300 + 1); savepoint a; insert into child (parent) values (# % 300 + 1); release a; select pg_sleep(0.02); commit`,
+	`begin; update wide set a = -1 where id between # and # + 50; select pg_sleep(0.2); commit`,
+	`begin; insert into bulk select i, 'slow' from generate_series(1, 300) i; select pg_sleep(0.3); commit`,
+	`begin; insert into bulk select i, 'prepared' from generate_series(1, #) i; savepoint s; update hot set n = -1 where id = #; prepare transaction 'g#'; select pg_sleep(0.1)`,
+	`commit prepared 'g#'`, `commit prepared 'g#'`, `rollback prepared 'g#'`,
+	`update toasty set big = repeat(md5('#'), 100 + #) where id = # % 50`,
+	`delete from bulk where id = #; vacuum bulk`, `vacuum wide`, `vacuum (freeze) hot`, `vacuum (freeze) locked`,
+	`checkpoint`, `truncate bulk`, `begin; truncate bulk; insert into bulk values (1, 'x'); rollback`,
+	`drop table if exists shrink#; create table shrink# as select i from generate_series(1, 20000) i; delete from shrink# where i > 500; vacuum shrink#`,
+	`drop table if exists same; begin; create table same (id int, t text); insert into same select i, 'x' from generate_series(1, 3000) i; truncate same; insert into same values (1); commit`,
+	`vacuum full locked`, `select pg_switch_wal()`,
+}
+
+var corpusOnce = []string{
+	`create database walcopy strategy wal_log`, `drop database walcopy`, `create database filecopy template app strategy file_copy`,
+	`drop database if exists filecopy2`, `create database filecopy2 template app strategy file_copy`, `drop database filecopy2`,
+	`alter database filecopy set tablespace inplace`,
+}
+
+func (c *corpus) session(ctx context.Context, srv *pgtest.Server, r *rand.Rand) {
+	conn, err := pgx.Connect(ctx, srv.ConnString("postgres"))
+	if err != nil {
+		return
+	}
+	defer conn.Close(context.Background())
+	for ctx.Err() == nil {
+		for _, s := range strings.Split(corpusActions[r.IntN(len(corpusActions))], ";") {
+			for strings.Contains(s, "#") {
+				n := r.IntN(1000)
+				if strings.Contains(s, "g#") || strings.Contains(s, "shrink#") {
+					n = n % 6 // names must meet again
+				}
+				s = strings.Replace(s, "#", fmt.Sprint(n), 1)
+			}
+			if _, err := conn.Exec(ctx, s); err != nil {
+				break // deadlocks and names in use are part of it
+			}
+		}
+		if conn.IsClosed() {
+			return
+		}
+		if conn.PgConn().TxStatus() != 'I' {
+			_, _ = conn.Exec(ctx, "rollback")
+		}
+	}
+}
+
+// makeCorpus runs a server through a workload with a crash in its midst. online takes the base while it runs.
+func makeCorpus(t *testing.T, major int, seed uint64, d time.Duration, online bool) *corpus {
+	t.Helper()
+	ctx := context.Background()
+	srv := pgtest.NewTestServer(t, pgtest.Options{Major: major, Databases: []string{"app"}, Settings: map[string]string{
+		"wal_keep_size": "8GB", "max_prepared_transactions": "10", "allow_in_place_tablespaces": "on", "autovacuum_naptime": "1s",
+		"max_wal_size": "64MB", "checkpoint_timeout": "30s", "log_min_messages": "error", "lock_timeout": "1s",
+	}})
+	must := func(err error) {
+		if err != nil {
+			t.Helper()
+			t.Fatal(err)
+		}
+	}
+	must(srv.Exec(ctx, "postgres", strings.Split(corpusSchema, ";")...))
+	must(srv.Exec(ctx, "postgres", "create tablespace inplace location ''"))
+	must(srv.Exec(ctx, "app", "create table t as select i, md5(i::text) from generate_series(1, 5000) i", "create index on t (i)"))
+	c := &corpus{base: filepath.Join(t.TempDir(), "base"), final: srv.DataDir(), tids: map[string]map[string]bool{}, xids: map[pg.XID]string{}}
+	if !online {
+		must(srv.Stop(pgtest.Fast))
+		must(copyTree(srv.DataDir(), c.base))
+		must(srv.Restart(ctx))
+	}
+	run := func(d time.Duration) {
+		work, cancel := context.WithTimeout(ctx, d)
+		defer cancel()
+		var wg sync.WaitGroup
+		for i := range 4 {
+			seed += 1000
+			r := rand.New(rand.NewPCG(seed, uint64(i)))
+			wg.Go(func() { c.session(work, srv, r) })
+		}
+		if online && c.end == 0 {
+			c.backup(t, srv)
+		}
+		wg.Wait()
+	}
+	run(d / 2)
+	crash := make(chan struct{})
+	go func() {
+		defer close(crash)
+		run(d / 4)
+	}()
+	time.Sleep(d / 8)
+	must(srv.Kill9())
+	<-crash
+	must(srv.Restart(ctx))
+	run(d / 4)
+	for _, s := range corpusOnce {
+		must(srv.Exec(ctx, "postgres", s))
+	}
+	// A vacuum that the end of the server cuts short would change what was just noted.
+	must(srv.Exec(ctx, "postgres", "alter system set autovacuum = off", "select pg_reload_conf()"))
+	must(srv.Exec(ctx, "postgres", "select pg_sleep(0.5)", "select pg_terminate_backend(pid, 10000) from pg_stat_activity where backend_type = 'autovacuum worker'"))
+	// What is still prepared stays so: it must neither be seen nor forgotten.
+	c.see(t, srv, "postgres")
+	c.see(t, srv, "filecopy")
+	c.seeXIDs(t, srv)
+	must(srv.Stop(pgtest.Fast))
+	return c
+}
+
+// backup copies the running server's directory as pg_basebackup would.
+func (c *corpus) backup(t *testing.T, srv *pgtest.Server) {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, srv.ConnString("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	var start, end string
+	if err := conn.QueryRow(ctx, "select pg_backup_start('test', true)::text").Scan(&start); err != nil {
+		t.Fatal(err)
+	}
+	if err := copyTree(srv.DataDir(), c.base); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.QueryRow(ctx, "select lsn::text from pg_backup_stop(false)").Scan(&end); err != nil {
+		t.Fatal(err)
+	}
+	c.start, _ = pg.ParseLSN(start)
+	c.end, _ = pg.ParseLSN(end)
+}
+
+// copyTree copies files that may change or vanish meanwhile.
+func copyTree(from, to string) error {
+	return filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		dst := filepath.Join(to, strings.TrimPrefix(path, from))
+		if e.IsDir() {
+			return os.MkdirAll(dst, 0o755)
+		}
+		if strings.Contains(path, "/pg_wal/") || !e.Type().IsRegular() {
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(dst, data, 0o644)
+	})
+}
+
+// see notes which rows the server sees, table by table.
+func (c *corpus) see(t *testing.T, srv *pgtest.Server, db string) {
+	t.Helper()
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, srv.ConnString(db))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	rows, err := conn.Query(ctx, `select c.oid::regclass::text, pg_relation_filepath(c.oid) from pg_class c
+		where relkind in ('r', 'm') and relpersistence = 'p' and relnamespace = 'public'::regnamespace`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables := map[string]string{}
+	var name, path string
+	if _, err := pgx.ForEachRow(rows, []any{&name, &path}, func() error { tables[name] = path; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for name, path := range tables {
+		set := map[string]bool{}
+		rows, err := conn.Query(ctx, "select ctid::text from "+name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var tid string
+		if _, err := pgx.ForEachRow(rows, []any{&tid}, func() error { set[tid] = true; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		c.tids[path] = set
+	}
+}
+
+// seeXIDs notes what became of the newest transactions.
+func (c *corpus) seeXIDs(t *testing.T, srv *pgtest.Server) {
+	t.Helper()
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, srv.ConnString("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	rows, err := conn.Query(ctx, `with n as (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next)
+		select x, coalesce(pg_xact_status(x::text::xid8), 'forgotten') from n, generate_series(greatest(3, next - 100000), next - 1) x`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var xid int64
+	var status string
+	if _, err := pgx.ForEachRow(rows, []any{&xid, &status}, func() error { c.xids[pg.XID(xid)] = status; return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// importBase imports the corpus's base.
+func (c *corpus) importBase(t *testing.T, o Options) *Timeline {
+	t.Helper()
+	tl, err := importFolder(o, c.base, c.start, c.end)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tl
+}
+
+func importFolder(o Options, dir string, start, end pg.LSN) (*Timeline, error) {
+	ctx := context.Background()
+	im, err := NewImport(ctx, o, ImportInfo{})
+	if err != nil {
+		return nil, err
+	}
+	defer im.Abort()
+	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		info, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		return im.File(ctx, 0, rel, info.Size(), f)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return im.Finish(ctx, start, end)
+}
+
+// records reads the corpus's WAL from an LSN on.
+func (c *corpus) records(t *testing.T, from pg.LSN) *wal.Reader {
+	t.Helper()
+	src, err := waldir.Open(filepath.Join(c.final, "pg_wal"), waldir.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = src.Close() })
+	r, err := wal.NewReader(wal.Options{Source: src, Start: from, EndAtInvalid: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// applyAll applies WAL until it ends or until says so after a record.
+func (c *corpus) applyAll(t *testing.T, tl *Timeline, until func(*wal.Record) bool) (records int, ended bool) {
+	t.Helper()
+	r := c.records(t, tl.ResumeLSN())
+	if tl.RedoLSN() != tl.ResumeLSN() {
+		t.Fatal("not a fresh timeline")
+	}
+	for {
+		rec, err := r.Next()
+		if errors.Is(err, io.EOF) || errors.Is(err, wal.ErrNoMoreYet) {
+			return records, true
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tl.Apply(context.Background(), rec); err != nil {
+			t.Fatal(err)
+		}
+		records++
+		if until != nil && until(rec) {
+			return records, false
+		}
+	}
+}

@@ -1,0 +1,180 @@
+package pageserver
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/pg/xlrec"
+	"github.com/tarn-db/tarn/pageserver/key"
+)
+
+// A state object holds what is not in pages:
+//
+//	0 magic "TARNTLST"   8 version uint32   12 length of the rest uint32, bytes   16 CRC32C of it uint32   20 JSON of savedState
+const (
+	stateMagic      = "TARNTLST"
+	stateVersion    = 1
+	stateHeaderSize = 20
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// savedState is a timeline's state at LSN apart from pages, the relation directory and the small files, which are
+// values in layers.
+type savedState struct {
+	LSN         pg.LSN            `json:"lsn"`
+	Consistent  pg.LSN            `json:"consistent_lsn"`
+	Timeline    pg.TimelineID     `json:"wal_timeline"`
+	CheckPoint  xlrec.CheckPoint  `json:"checkpoint"` // with counters as they are at LSN
+	Checksums   bool              `json:"data_checksums"`
+	WALLogHints bool              `json:"wal_log_hints"`
+	WALLevel    xlrec.WALLevel    `json:"wal_level"`
+	Oldest      pg.XID            `json:"oldest_running_xid"`
+	Inherited   inherited         `json:"inherited_xids"`
+	CommitLSN   pg.LSN            `json:"last_commit_lsn"`
+	CommitTime  time.Time         `json:"last_commit_time"`
+	Dirty       []savedDirty      `json:"dirty"`         // since the last publication known to have succeeded
+	Open        []savedOpenBlocks `json:"open"`          // blocks of transactions that had not ended
+	Invalid     []savedInvalid    `json:"invalid_pages"` // see Timeline.invalid
+}
+
+type savedDirty struct {
+	Rel       pg.RelFileLocator `json:"rel"`
+	Created   pg.LSN            `json:"created"`
+	Truncated bool              `json:"truncated,omitempty"`
+	Blocks    []byte            `json:"blocks"` // portable roaring bitmap
+	blocks    *roaring.Bitmap
+}
+
+type savedOpenBlocks struct {
+	XID    pg.XID            `json:"xid"`
+	Rel    pg.RelFileLocator `json:"rel"`
+	Blocks []byte            `json:"blocks"`
+	blocks *roaring.Bitmap
+}
+
+type savedInvalid struct {
+	Key []byte `json:"key"`
+	LSN pg.LSN `json:"lsn"`
+}
+
+// encode may run beside redo: the bitmaps are copies.
+func (s *savedState) encode() ([]byte, error) {
+	var err error
+	for i := range s.Dirty {
+		if s.Dirty[i].Blocks, err = s.Dirty[i].blocks.ToBytes(); err != nil {
+			return nil, fmt.Errorf("timeline state: %w", err)
+		}
+	}
+	for i := range s.Open {
+		if s.Open[i].Blocks, err = s.Open[i].blocks.ToBytes(); err != nil {
+			return nil, fmt.Errorf("timeline state: %w", err)
+		}
+	}
+	body, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("timeline state: %w", err)
+	}
+	if len(body) > 1<<31 {
+		return nil, fmt.Errorf("timeline state of %d bytes is too long", len(body))
+	}
+	b := append(make([]byte, 0, stateHeaderSize+len(body)), stateMagic...)
+	b = binary.LittleEndian.AppendUint32(b, stateVersion)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(body)))
+	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(body, castagnoli))
+	return append(b, body...), nil
+}
+
+func decodeState(b []byte) (s savedState, err error) {
+	corrupt := func(format string, args ...any) (savedState, error) {
+		return savedState{}, &pg.CorruptError{What: "timeline state: " + fmt.Sprintf(format, args...)}
+	}
+	if len(b) < stateHeaderSize || string(b[:8]) != stateMagic {
+		return corrupt("no magic")
+	}
+	if v := binary.LittleEndian.Uint32(b[8:]); v != stateVersion {
+		return s, fmt.Errorf("%w: state version %d, this tarn reads %d: use a newer tarn", ErrVersion, v, stateVersion)
+	}
+	body := b[stateHeaderSize:]
+	if binary.LittleEndian.Uint32(b[12:]) != uint32(len(body)) || binary.LittleEndian.Uint32(b[16:]) != crc32.Checksum(body, castagnoli) {
+		return corrupt("incorrect length or checksum")
+	}
+	if err := json.Unmarshal(body, &s); err != nil {
+		return corrupt("%v", err)
+	}
+	for i := range s.Dirty {
+		s.Dirty[i].blocks = roaring.New()
+		if err := s.Dirty[i].blocks.UnmarshalBinary(s.Dirty[i].Blocks); err != nil {
+			return corrupt("%v", err)
+		}
+	}
+	for i := range s.Open {
+		s.Open[i].blocks = roaring.New()
+		if err := s.Open[i].blocks.UnmarshalBinary(s.Open[i].Blocks); err != nil {
+			return corrupt("%v", err)
+		}
+	}
+	for _, p := range s.Invalid {
+		if _, err := key.Decode(p.Key); err != nil {
+			return corrupt("%v", err)
+		}
+	}
+	return s, nil
+}
+
+// snapshot copies the state for a flush, at a barrier.
+func (t *Timeline) snapshot() *savedState {
+	s := &savedState{
+		LSN: t.redoLSN, Consistent: t.consistent, Timeline: t.walTimeline, CheckPoint: t.checkpoint, Checksums: t.checksums,
+		WALLogHints: t.walLogHints, WALLevel: t.walLevel, Oldest: t.oldestRunning, Inherited: t.inherited, CommitLSN: t.commitLSN, CommitTime: t.commitTime,
+	}
+	// What is taken is not published until Published says so.
+	for _, set := range []DirtySet{t.dirty, t.taken} {
+		for rel, d := range set {
+			s.Dirty = append(s.Dirty, savedDirty{Rel: rel, Created: d.Created, Truncated: d.Truncated, blocks: d.Blocks.Clone()})
+		}
+	}
+	for xid, x := range t.open {
+		for rel, blocks := range x.all() {
+			if !rel.gone {
+				s.Open = append(s.Open, savedOpenBlocks{XID: xid, Rel: rel.loc, blocks: blocks})
+			}
+		}
+	}
+	for k, lsn := range t.invalid {
+		s.Invalid = append(s.Invalid, savedInvalid{k[:], lsn})
+	}
+	return s
+}
+
+// restore is the inverse of snapshot. The relation directory has been loaded.
+func (t *Timeline) restore(s *savedState) {
+	t.redoLSN, t.consistent, t.walTimeline, t.checkpoint, t.checksums = s.LSN, s.Consistent, s.Timeline, s.CheckPoint, s.Checksums
+	t.inherited = s.Inherited
+	t.walLogHints, t.walLevel, t.oldestRunning, t.commitLSN, t.commitTime = s.WALLogHints, s.WALLevel, s.Oldest, s.CommitLSN, s.CommitTime
+	for i := range s.Dirty {
+		d := &s.Dirty[i]
+		if rel := t.rels[d.Rel]; rel != nil && rel.created == d.Created {
+			into := t.dirtyOf(rel)
+			into.Blocks.Or(d.blocks)
+			into.Truncated = into.Truncated || d.Truncated
+		}
+	}
+	for i := range s.Open {
+		o := &s.Open[i]
+		if rel := t.rels[o.Rel]; rel != nil {
+			x := t.openOf(o.XID)
+			x.addAll(rel, o.blocks)
+			x.gen = t.gen - 1 // its blocks are not in the dirty set
+		}
+	}
+	for _, p := range s.Invalid {
+		t.invalid[key.Key(p.Key)] = p.LSN
+	}
+}

@@ -1,0 +1,338 @@
+// Package pageserver keeps the pages of a cluster at one LSN: it applies WAL records to them, makes them durable as image
+// layers in the object store, and hands them out at a barrier between two records.
+package pageserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/objstore"
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/pg/control"
+	"github.com/tarn-db/tarn/internal/pg/xlrec"
+	"github.com/tarn-db/tarn/pageserver/key"
+	"github.com/tarn-db/tarn/pageserver/redo"
+)
+
+var (
+	// ErrNotConsistent: pages are those of a base backup whose WAL has not been redone to its end. They may be torn.
+	ErrNotConsistent = errors.New("the base backup is not consistent yet")
+	// ErrOpaque: a record whose redo is not built changed the relation; its pages are not known.
+	ErrOpaque = errors.New("the relation's pages are not known: a record of a kind that is not redone changed it")
+	// ErrWALMinimal: the primary has written WAL that does not hold every change.
+	ErrWALMinimal = errors.New("the primary ran with wal_level=minimal: its WAL has a gap. Set wal_level=replica and take a new base backup with resync")
+)
+
+// Options are fixed at Open.
+type Options struct {
+	Store       objstore.Store
+	Branch      string // default "main"
+	MemoryBytes int64  // for pages and what is cached of layers; default 512 MiB, at least 32 MiB
+	CacheDir    string // a local folder for layers of a remote store; a directory store is read in place and needs none
+	Logger      *slog.Logger
+}
+
+const (
+	memoryDefault = 512 << 20
+	memoryMin     = 32 << 20
+)
+
+var branchName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+
+func (o *Options) check() error {
+	if o.Store == nil {
+		return errors.New("page store needs an object store")
+	}
+	if o.Branch == "" {
+		o.Branch = "main"
+	}
+	if !branchName.MatchString(o.Branch) {
+		return fmt.Errorf("branch %q: want lower-case letters, digits, - and _", o.Branch)
+	}
+	if o.MemoryBytes == 0 {
+		o.MemoryBytes = memoryDefault
+	}
+	o.MemoryBytes = max(o.MemoryBytes, memoryMin)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+func (o *Options) prefix() string { return "timelines/" + o.Branch + "/" }
+
+// Timeline is the pages of one cluster at RedoLSN.
+//
+// One goroutine at a time calls Apply, TakeDirty, StartFlush and Close; the moments between those calls are barriers. At
+// a barrier any number of goroutines may read: Page, Scan, NBlocks, Relation, RelMap, Stats, the transaction states. What they
+// were given is valid until the next Apply. Published, ReturnDirty and ResumeLSN may be called at any time.
+//
+// Invariant: resumeLSN <= redoLSN; the store's index describes the timeline at resumeLSN.
+type Timeline struct {
+	opts   Options
+	reader *reader
+	arena  *arena
+	env    redo.Env
+
+	major       pg.Major
+	systemID    uint64
+	walTimeline pg.TimelineID
+	consistent  pg.LSN
+	redoLSN     pg.LSN
+	resumeLSN   atomic.Uint64
+	failed      error // nothing can be applied any more
+
+	checksums     bool
+	walLogHints   bool
+	walLevel      xlrec.WALLevel
+	checkpoint    xlrec.CheckPoint // the last one, its counters kept up to date
+	oldestRunning pg.XID           // an older id that has not committed has ended
+	prepared      map[pg.XID][]pg.XID
+	inherited     inherited
+	nextMulti     pendingOffset
+	commitLSN     pg.LSN
+	commitTime    time.Time
+
+	rels        map[pg.RelFileLocator]*relation
+	lastRel     *relation // most recently used
+	slrus       [3]*relation
+	storedSmall map[key.Key]bool   // of small: some layer has it
+	small       map[key.Key][]byte // values that are not pages: relation maps, prepared transactions, pg_control
+	relMaps     map[pg.OID]map[pg.OID]pg.OID
+	loadMu      sync.Mutex // looking a fork's size up
+	memo        atomic.Pointer[slruMemo]
+
+	// invalid are blocks that a record changed and that were not there, by the LSN of the first such record. A drop or
+	// truncation must explain each of them before the base backup is consistent (log_invalid_page).
+	invalid map[key.Key]pg.LSN
+
+	dirty       DirtySet
+	taken       DirtySet // handed out; published when Published says so
+	gen         uint32   // counts TakeDirty
+	outcome     atomic.Int32
+	open        map[pg.XID]*openXact
+	openFree    []*openXact
+	lastOpen    *openXact
+	lastOpenXID pg.XID
+
+	// What the next flush writes besides frames that are dirty.
+	dirtyFrames  []frameID // may name frames that are not dirty any more
+	changedSizes []*fork
+	changedRels  []*relation
+	dropped      map[pg.RelFileLocator]bool
+	changedSmall map[key.Key]bool
+
+	layers     atomic.Pointer[layerSet]
+	layerMu    sync.Mutex // guards pending and the replacement of layers
+	pending    []*layerObject
+	flusher    flusher
+	flush      *flushJob // under way, or done and not integrated
+	flushRetry time.Time // no flush by itself before: one has failed
+
+	apply applyState
+	stats counters
+}
+
+func newTimeline(o Options) *Timeline {
+	t := &Timeline{
+		opts:   o,
+		reader: &reader{store: o.Store, prefix: o.prefix(), cache: newCache(o.MemoryBytes / 4)},
+		arena:  newArena(o.MemoryBytes * 3 / 4),
+		rels:   map[pg.RelFileLocator]*relation{}, small: map[key.Key][]byte{}, storedSmall: map[key.Key]bool{}, relMaps: map[pg.OID]map[pg.OID]pg.OID{},
+		invalid: map[key.Key]pg.LSN{}, prepared: map[pg.XID][]pg.XID{},
+		dirty: DirtySet{}, gen: 1, open: map[pg.XID]*openXact{},
+		dropped: map[pg.RelFileLocator]bool{}, changedSmall: map[key.Key]bool{},
+	}
+	for i := range t.slrus {
+		t.slrus[i] = &relation{loc: pg.RelFileLocator{Spc: pg.OID(i)}, kind: key.SLRU}
+	}
+	t.layers.Store(newLayerSet(nil))
+	t.flusher.init(o)
+	return t
+}
+
+// Open reads a timeline from the store, as of ResumeLSN. It returns ErrNoTimeline if there is none.
+func Open(ctx context.Context, o Options) (*Timeline, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	t := newTimeline(o)
+	if err := t.load(ctx); err != nil {
+		return nil, fmt.Errorf("open timeline %s: %w", o.Branch, err)
+	}
+	return t, nil
+}
+
+func (t *Timeline) load(ctx context.Context) error {
+	a := &t.flusher.authority
+	if err := a.load(ctx); err != nil {
+		return err
+	}
+	t.major, t.systemID = a.index.Major, a.index.SystemID
+	t.layers.Store(newLayerSet(a.layers))
+	data, _, err := t.opts.Store.Get(ctx, t.reader.prefix+a.index.State)
+	if err != nil {
+		return fmt.Errorf("read the timeline's state: %w", err)
+	}
+	s, err := decodeState(data)
+	if err != nil {
+		return err
+	}
+	if s.LSN != a.index.LSN {
+		return &pg.CorruptError{LSN: s.LSN, What: fmt.Sprintf("timeline state is not of %s, as the index says", a.index.LSN)}
+	}
+	if err := t.loadDirectory(ctx); err != nil {
+		return err
+	}
+	t.restore(&s)
+	t.resumeLSN.Store(uint64(s.LSN))
+	t.updateEnv()
+	return nil
+}
+
+// loadDirectory reads the relation directory and the small values.
+func (t *Timeline) loadDirectory(ctx context.Context) error {
+	set := t.layers.Load()
+	first := key.Make(key.Relation, pg.RelFileLocator{}, 0, 0)
+	last := key.Make(key.Relation, pg.RelFileLocator{Spc: 1<<32 - 1, DB: 1<<32 - 1, Rel: 1<<32 - 1}, pg.InitFork, key.SizeBlock)
+	err := t.reader.each(ctx, set, first, last, func(k key.Key, value []byte, _ pg.LSN) error {
+		if len(value) == 0 {
+			return nil
+		}
+		d, err := decodeDirectoryEntry(k, value)
+		if err != nil {
+			return err
+		}
+		rel := &relation{loc: k.Rel(), created: d.created, opaque: d.opaque}
+		if rel.opaque {
+			t.stats.opaque++
+		}
+		for i := range d.cuts {
+			if len(d.cuts[i]) > 0 {
+				rel.cuts = &d.cuts
+			}
+		}
+		t.rels[rel.loc] = rel
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	first = key.Make(key.RelMap, pg.RelFileLocator{}, 0, 0)
+	last = key.Make(key.Control, pg.RelFileLocator{Spc: 1<<32 - 1, DB: 1<<32 - 1, Rel: 1<<32 - 1}, pg.InitFork, key.SizeBlock)
+	return t.reader.each(ctx, set, first, last, func(k key.Key, value []byte, _ pg.LSN) error {
+		if len(value) == 0 {
+			return nil
+		}
+		return t.loadSmall(k, append([]byte(nil), value...))
+	})
+}
+
+// loadSmall takes over a value that is not a page and what follows from it.
+func (t *Timeline) loadSmall(k key.Key, value []byte) error {
+	switch k.Kind() {
+	case key.RelMap:
+		if err := t.parseRelMap(k.Rel().DB, value); err != nil {
+			return err
+		}
+	case key.TwoPhase:
+		p, err := xlrec.DecodePrepare(t.major, value)
+		if err != nil {
+			return err
+		}
+		t.notePrepared(p)
+	}
+	t.small[k], t.storedSmall[k] = value, true
+	return nil
+}
+
+// setSmall changes such a value; nil removes it.
+func (t *Timeline) setSmall(k key.Key, value []byte) {
+	if value == nil {
+		delete(t.small, k)
+		if !t.storedSmall[k] {
+			delete(t.changedSmall, k) // prepared and ended between two flushes
+			return
+		}
+	} else {
+		t.small[k] = value
+	}
+	t.changedSmall[k] = true
+}
+
+func (t *Timeline) parseRelMap(db pg.OID, file []byte) error {
+	entries, err := control.ParseRelMap(t.major, file)
+	if err != nil {
+		return fmt.Errorf("database %d: %w", db, err)
+	}
+	m := make(map[pg.OID]pg.OID, len(entries))
+	for _, e := range entries {
+		m[e.OID] = e.File
+	}
+	t.relMaps[db] = m
+	return nil
+}
+
+// updateEnv follows settings of the primary that redo depends on (XLogHintBitIsNeeded).
+func (t *Timeline) updateEnv() { t.env.HintsLogged = t.checksums || t.walLogHints }
+
+// RedoLSN is the end of the last record applied.
+func (t *Timeline) RedoLSN() pg.LSN { return t.redoLSN }
+
+// ResumeLSN is where WAL must be read from after the timeline is opened again. It advances with each flush; WAL before it
+// is not needed any more.
+func (t *Timeline) ResumeLSN() pg.LSN { return pg.LSN(t.resumeLSN.Load()) }
+
+// ConsistentLSN is the end of the base backup. Until RedoLSN has reached it reads are refused with ErrNotConsistent.
+func (t *Timeline) ConsistentLSN() pg.LSN { return t.consistent }
+
+// Major is the cluster's version.
+func (t *Timeline) Major() pg.Major { return t.major }
+
+// SystemID is the cluster's system identifier.
+func (t *Timeline) SystemID() uint64 { return t.systemID }
+
+// WALTimeline is the WAL timeline of the last record applied.
+func (t *Timeline) WALTimeline() pg.TimelineID { return t.walTimeline }
+
+// CheckPoint is the last checkpoint with its counters as they are at RedoLSN.
+func (t *Timeline) CheckPoint() xlrec.CheckPoint { return t.checkpoint }
+
+// LastCommit is the end of the last commit record applied and the time it names, as the primary's clock had it.
+func (t *Timeline) LastCommit() (pg.LSN, time.Time) { return t.commitLSN, t.commitTime }
+
+// OpenXIDs is how many transactions and subtransactions that have touched pages have not ended.
+func (t *Timeline) OpenXIDs() int { return len(t.open) }
+
+// Close stops background work and waits for it. What has not been flushed is redone from the WAL after the next Open.
+func (t *Timeline) Close() error {
+	t.flusher.stop()
+	return nil
+}
+
+// reached says that the base backup is consistent.
+func (t *Timeline) reached() bool { return t.redoLSN >= t.consistent }
+
+// relation finds a relation of the directory, or nil.
+func (t *Timeline) relation(loc pg.RelFileLocator) *relation {
+	if t.lastRel != nil && t.lastRel.loc == loc {
+		return t.lastRel
+	}
+	rel := t.rels[loc]
+	if rel != nil {
+		t.lastRel = rel
+	}
+	return rel
+}
+
+// recordName is for messages.
+func recordName(rec *wal.Record) string {
+	return fmt.Sprintf("%s record %#02x", redo.Name(rec.RMID), rec.Info)
+}

@@ -1,0 +1,143 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tarn-db/tarn/internal/pgtest"
+)
+
+// corpus is what a run over a real server leaves: a data directory from before, the WAL since, and the one after.
+type corpus struct {
+	base, wal, final string
+}
+
+// corpusTime is how long the workload runs before the crash, and again after it. TARN_CORPUS_TIME lengthens it.
+func corpusTime(t *testing.T) time.Duration {
+	text := os.Getenv("TARN_CORPUS_TIME")
+	if text == "" {
+		return 5 * time.Second
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("TARN_CORPUS_TIME: %v", err)
+	}
+	return d
+}
+
+// corpusSettings make the server log its own images and keep all WAL. Background work comes often, so that its
+// records are in short runs too.
+var corpusSettings = map[string]string{
+	"wal_consistency_checking": "heap,heap2", "wal_keep_size": "60GB", "max_wal_size": "60GB",
+	"fsync": "off", "synchronous_commit": "off", "max_prepared_transactions": "20", "checkpoint_timeout": "30s",
+	"autovacuum_naptime": "1s", "autovacuum_vacuum_cost_delay": "0", "allow_in_place_tablespaces": "on",
+	"deadlock_timeout": "50ms", "lock_timeout": "2s", "shared_buffers": "32MB",
+}
+
+// makeCorpus runs the workload over a new server of that version: half of it, kill -9 in the middle of everything, the other
+// half, a clean stop.
+func makeCorpus(t *testing.T, major int, seed int64, initdbArgs ...string) corpus {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "tarnverify") // a short path: a socket lives in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	srv, err := pgtest.Start(ctx, pgtest.Options{Major: major, Dir: dir, Settings: corpusSettings, InitdbArgs: initdbArgs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = srv.Remove() }()
+	if err := srv.Stop(pgtest.Fast); err != nil {
+		t.Fatal(err)
+	}
+	c := corpus{base: filepath.Join(dir, "base"), wal: filepath.Join(srv.DataDir(), "pg_wal"), final: srv.DataDir()}
+	if err := os.CopyFS(c.base, os.DirFS(srv.DataDir())); err != nil {
+		t.Fatal(err)
+	}
+	restart := func() {
+		if err := srv.Restart(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	restart()
+	w := workload{t: t, srv: srv, seed: seed}
+	w.prepare(ctx)
+	w.run(ctx, corpusTime(t), func() error { return killServer(srv) })
+	restart()
+	w.seed++ // names made up at random must differ from those before the crash
+	w.run(ctx, corpusTime(t), nil)
+	w.finish(ctx)
+	if err := srv.Stop(pgtest.Fast); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// killServer kills the postmaster and every backend at one moment. Each backend leads a session of its own, so the
+// postmaster's process group does not hold them.
+func killServer(srv *pgtest.Server) error {
+	text, err := os.ReadFile(filepath.Join(srv.DataDir(), "postmaster.pid"))
+	if err != nil {
+		return err
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	postmaster, err := strconv.Atoi(first)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Kill(postmaster, syscall.SIGSTOP); err != nil { // no new children while we look
+		return err
+	}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", postmaster, postmaster))
+	if err != nil {
+		return errors.Join(err, srv.Kill9())
+	}
+	var pids []int
+	for _, f := range strings.Fields(string(children)) {
+		if pid, err := strconv.Atoi(f); err == nil {
+			pids = append(pids, pid)
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	if err := srv.Kill9(); err != nil {
+		return err
+	}
+	for _, pid := range pids {
+		for i := 0; syscall.Kill(pid, 0) == nil; i++ {
+			if i == 500 {
+				return fmt.Errorf("backend %d is still there after SIGKILL", pid)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	return nil
+}
+
+// majors are the versions to test: pgtest's, or the one TARN_PGMAJOR names.
+func majors(t *testing.T) []int {
+	found := pgtest.Majors()
+	if only := os.Getenv("TARN_PGMAJOR"); only != "" {
+		n, err := strconv.Atoi(only)
+		if err != nil {
+			t.Fatalf("TARN_PGMAJOR: %v", err)
+		}
+		found = []int{n}
+	}
+	for _, major := range found {
+		if _, err := pgtest.Bin(major); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return found
+}

@@ -1,0 +1,95 @@
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/pageserver/redo"
+)
+
+// TestAgainstServers redoes what real servers wrote under a busy workload with a crash in the middle: every page they
+// logged an image of, and every heap and visibility map page they stopped with, must come out the same.
+func TestAgainstServers(t *testing.T) {
+	for _, major := range majors(t) {
+		t.Run(fmt.Sprintf("PostgreSQL%d", major), func(t *testing.T) {
+			seed := time.Now().UnixNano() & 0xFFFF
+			t.Logf("seed %d", seed)
+			c := makeCorpus(t, major, seed)
+			checkCorpus(t, c)
+		})
+	}
+}
+
+func checkCorpus(t *testing.T, c corpus) {
+	t.Helper()
+	v, err := open(c.base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.pages.base.Close()
+	seen := map[string]int64{}
+	v.fault = func(_, _ pg.Page, rec *wal.Record, blk *wal.BlockRef) {
+		if blk.Fork == pg.VMFork {
+			seen["VM by reference, "+redo.Name(rec.RMID)]++
+		}
+		seen["VM implied"] += int64(len(redo.ImplicitVM(rec, nil)))
+		seen[fmt.Sprintf("%s %#02x", redo.Name(rec.RMID), rec.Info&0xF0)]++
+	}
+	started := time.Now()
+	err = v.redoFolder(context.Background(), c.wal, nil)
+	r := v.finish()
+	took := time.Since(started)
+	if err != nil {
+		t.Fatalf("after %s: %v", r.End, err)
+	}
+	final, err := ComparePages(context.Background(), c.final, v.pages.lookup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Final = &final
+	text, _ := json.Marshal(r)
+	t.Logf("%s; %.0f records/s", text, float64(r.Records)/took.Seconds())
+	t.Logf("redone: %v", seen)
+	for _, m := range r.First {
+		t.Errorf("%v", m)
+	}
+	for _, d := range final.First {
+		t.Errorf("final: %v", d)
+	}
+	if !r.OK() {
+		t.Errorf("not verified: %d images, %d mismatches, %d invalid pages; final %d pages, %d differ",
+			r.ImagesCompared, r.Mismatches, r.InvalidPages, final.HeapPages, final.Differ)
+	}
+	end := pg.LSN(0)
+	if d, err := v.finalEnd(c.final); err == nil {
+		end = d
+	}
+	if r.End < end {
+		t.Errorf("the WAL was read to %s, the server stopped at %s", r.End, end)
+	}
+}
+
+// finalEnd is the start of the shutdown checkpoint of a stopped server: the WAL must have been read beyond it.
+func (v *verifier) finalEnd(dir string) (pg.LSN, error) {
+	w, err := open(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer w.pages.base.Close()
+	return w.control.CheckPointLSN, nil
+}
+
+// TestRunRefuses: what is not a base directory, or has no WAL, is an error that names it.
+func TestRunRefuses(t *testing.T) {
+	if _, err := Run(context.Background(), Options{Base: t.TempDir(), WAL: t.TempDir()}); err == nil {
+		t.Error("an empty folder was taken for a data directory")
+	}
+	if r := (Report{}); r.OK() {
+		t.Error("nothing compared counts as verified")
+	}
+}

@@ -1,0 +1,120 @@
+package pageserver
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tarn-db/tarn/internal/objstore"
+	"github.com/tarn-db/tarn/pageserver/layer"
+)
+
+// write is the background part of a flush: the layer, the state, then the index that names them.
+func (t *Timeline) write(ctx context.Context, j *flushJob) error {
+	f := &t.flusher
+	added := slices.Clone(j.clones)
+	if len(j.entries) > 0 {
+		l, err := t.writeLayer(ctx, j.lsn, func(w *layer.Writer) error { return t.writeEntries(ctx, w, j) })
+		if err != nil {
+			return err
+		}
+		added = append(added, l)
+	}
+	body, err := j.state.encode()
+	if err != nil {
+		return err
+	}
+	state := fmt.Sprintf("state/%016X-%s", uint64(j.lsn), newNonce())
+	if _, err := t.opts.Store.Put(ctx, t.reader.prefix+state, body); err != nil {
+		return fmt.Errorf("write the timeline's state: %w", err)
+	}
+
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old := f.authority.index
+	next := timelineIndex{Major: t.major, SystemID: t.systemID, LSN: j.lsn, State: state}
+	if err := f.authority.replace(ctx, next, append(slices.Clone(f.authority.layers), added...)); err != nil {
+		return err
+	}
+	if old.State != "" {
+		f.removable = append(f.removable, removable{old.State, time.Now().Add(removeGrace)})
+	}
+	t.resumeLSN.Store(uint64(j.lsn))
+	t.publishLayers(j.clones)
+	t.clean(ctx)
+	if !f.merging.Swap(true) {
+		f.running.Go(func() {
+			defer f.merging.Store(false)
+			if err := t.mergeLayers(f.ctx, j.alive); err != nil && f.ctx.Err() == nil {
+				f.note(err)
+				f.log.Warn("layers could not be merged; reads get slower until they are", "error", err)
+			}
+		})
+	}
+	return nil
+}
+
+// publishLayers lets readers see the index's layers and those still to come into it. Under flusher.mu.
+func (t *Timeline) publishLayers(indexed []*layerObject) {
+	t.layerMu.Lock()
+	defer t.layerMu.Unlock()
+	t.pending = slices.DeleteFunc(t.pending, func(l *layerObject) bool { return slices.Contains(indexed, l) })
+	t.layers.Store(newLayerSet(append(slices.Clone(t.flusher.authority.layers), t.pending...)))
+}
+
+func (t *Timeline) writeEntries(ctx context.Context, w *layer.Writer, j *flushJob) error {
+	for i := range j.entries {
+		e := &j.entries[i]
+		value := e.value
+		if e.id != 0 {
+			value = t.arena.page(e.id)
+		}
+		if err := w.Add(e.key, value); err != nil {
+			return err
+		}
+		j.written.Store(uint32(i) + 1) // Add has copied the page
+		if i%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// clean removes objects that the index has not named for a while, and once, what dead processes left. Under flusher.mu.
+// What cannot be removed now is only space.
+func (t *Timeline) clean(ctx context.Context) {
+	f := &t.flusher
+	now := time.Now()
+	f.removable = slices.DeleteFunc(f.removable, func(r removable) bool {
+		return now.After(r.after) && t.opts.Store.Delete(ctx, t.reader.prefix+r.name) == nil
+	})
+	if f.swept {
+		return
+	}
+	f.swept = true
+	named := map[string]bool{f.authority.index.State: true}
+	for _, l := range f.authority.layers {
+		named[l.Name] = true
+	}
+	for _, r := range f.removable {
+		named[r.name] = true
+	}
+	var orphans []string
+	for _, folder := range []string{"layers/", "state/"} {
+		err := t.opts.Store.List(ctx, t.reader.prefix+folder, func(o objstore.ObjectInfo) error {
+			if name := o.Key[len(t.reader.prefix):]; !named[name] && now.Sub(o.ModTime) > orphanAge {
+				orphans = append(orphans, o.Key)
+			}
+			return nil
+		})
+		if err != nil {
+			f.log.Warn("objects of dead processes could not be looked for", "error", err)
+		}
+	}
+	for _, k := range orphans {
+		if err := t.opts.Store.Delete(ctx, k); err != nil {
+			f.log.Warn("an object of a dead process could not be removed", "key", k, "error", err)
+		}
+	}
+}

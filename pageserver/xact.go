@@ -1,0 +1,164 @@
+package pageserver
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/pg/xlrec"
+	"github.com/tarn-db/tarn/pageserver/key"
+)
+
+// XIDState is what became of a transaction.
+type XIDState uint8
+
+// The states. A transaction that the primary's crash ended counts as aborted.
+const (
+	InProgress XIDState = iota
+	Committed
+	Aborted
+)
+
+func (s XIDState) String() string {
+	switch s {
+	case InProgress:
+		return "in progress"
+	case Committed:
+		return "committed"
+	case Aborted:
+		return "aborted"
+	}
+	return fmt.Sprintf("state %d", uint8(s))
+}
+
+// applyXact ends and prepares transactions (xact_redo).
+func (t *Timeline) applyXact(ctx context.Context, rec *wal.Record) error {
+	switch rec.Info & xlrec.XactOpMask {
+	case xlrec.XactCommit, xlrec.XactCommitPrepared:
+		r, err := xlrec.DecodeCommit(rec.Major, rec.Main, rec.Info)
+		if err != nil {
+			return err
+		}
+		if err := t.endAll(ctx, rec.XID, r.PreparedXID, r.Subxacts, clogCommitted); err != nil {
+			return err
+		}
+		t.commitLSN, t.commitTime = rec.End, r.Time.Time()
+		t.stats.commits++
+		t.dropAll(r.DroppedRels)
+	case xlrec.XactAbort, xlrec.XactAbortPrepared:
+		r, err := xlrec.DecodeAbort(rec.Major, rec.Main, rec.Info)
+		if err != nil {
+			return err
+		}
+		if err := t.endAll(ctx, rec.XID, r.PreparedXID, r.Subxacts, clogAborted); err != nil {
+			return err
+		}
+		t.dropAll(r.DroppedRels)
+	case xlrec.XactPrepare:
+		p, err := xlrec.DecodePrepare(rec.Major, rec.Main)
+		if err != nil {
+			return err
+		}
+		t.notePrepared(p)
+		t.setSmall(key.OfTwoPhase(p.XID), slices.Clone(p.State))
+	case xlrec.XactAssignment, xlrec.XactInvalidations:
+	default:
+		return &pg.CorruptError{What: fmt.Sprintf("unknown transaction record %#02x", rec.Info)}
+	}
+	return nil
+}
+
+func (t *Timeline) notePrepared(p xlrec.Prepare) {
+	subs := make([]pg.XID, p.Subxacts.Len())
+	for i := range subs {
+		subs[i] = p.Subxacts.At(i)
+	}
+	t.prepared[p.XID] = subs
+}
+
+// endAll sets the fate of a transaction and its subtransactions. prepared is the transaction's id if it was prepared.
+func (t *Timeline) endAll(ctx context.Context, xid, prepared pg.XID, subs xlrec.XIDs, fate byte) error {
+	if prepared != 0 {
+		xid = prepared
+	}
+	// First bring in every page of the commit log that is needed: that can fail, the rest cannot.
+	if err := t.needCLOG(ctx, xid); err != nil {
+		return err
+	}
+	for i := range subs.Len() {
+		if err := t.needCLOG(ctx, subs.At(i)); err != nil {
+			return err
+		}
+	}
+	committed := fate == clogCommitted
+	for i := range subs.Len() {
+		if err := t.setCLOG(ctx, subs.At(i), fate); err != nil {
+			return err
+		}
+		t.noteXID(subs.At(i))
+		t.endXact(subs.At(i), committed)
+	}
+	if err := t.setCLOG(ctx, xid, fate); err != nil {
+		return err
+	}
+	t.endXact(xid, committed)
+	if prepared != 0 {
+		t.noteXID(prepared)
+		delete(t.prepared, prepared)
+		t.setSmall(key.OfTwoPhase(prepared), nil)
+	}
+	return nil
+}
+
+func (t *Timeline) dropAll(rels xlrec.Rels) {
+	for i := range rels.Len() {
+		t.drop(rels.At(i))
+	}
+}
+
+// XIDStatus says what had become of a transaction at RedoLSN. Ids older than the commit log are committed, as
+// Postgres assumes of whatever has not been frozen.
+func (t *Timeline) XIDStatus(xid pg.XID) (XIDState, error) {
+	switch {
+	case xid == pg.InvalidXID:
+		return Aborted, nil
+	case xid < pg.FirstNormalXID:
+		return Committed, nil
+	case xid.Precedes(t.checkpoint.OldestXID):
+		return Committed, nil
+	case !xid.Precedes(pg.XID(t.checkpoint.NextXID)):
+		return InProgress, nil
+	}
+	bits, err := t.clogBits(xid)
+	switch {
+	case err != nil:
+		return InProgress, err
+	case bits == clogCommitted:
+		return Committed, nil
+	case bits == clogAborted:
+		return Aborted, nil
+	case xid.Precedes(t.oldestRunning) && !t.isPrepared(xid):
+		return Aborted, nil
+	}
+	return InProgress, nil
+}
+
+// Committed says whether a transaction had committed at RedoLSN.
+func (t *Timeline) Committed(xid pg.XID) (bool, error) {
+	s, err := t.XIDStatus(xid)
+	return s == Committed, err
+}
+
+func (t *Timeline) isPrepared(xid pg.XID) bool {
+	if _, ok := t.prepared[xid]; ok {
+		return true
+	}
+	for _, subs := range t.prepared {
+		if slices.Contains(subs, xid) {
+			return true
+		}
+	}
+	return false
+}
