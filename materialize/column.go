@@ -1,0 +1,185 @@
+package materialize
+
+import (
+	"bytes"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/materialize/lake"
+	"github.com/tarn-db/tarn/materialize/schema"
+	"github.com/tarn-db/tarn/materialize/types"
+)
+
+// columnState is a lake column as last published: enough to tell whether rows already written still mean the same.
+type columnState struct {
+	Num     int16             `json:"num"` // pg_attribute.attnum of the root
+	Type    pg.OID            `json:"type"`
+	Typmod  int32             `json:"typmod"`
+	Field   lake.Field        `json:"field"`
+	Enum    map[pg.OID]string `json:"enum,omitempty"`
+	Missing []byte            `json:"missing,omitempty"` // attmissingval when the column appeared
+}
+
+// LeftOut is a Postgres column that is not in the lake, and why.
+type LeftOut struct {
+	Num    int16  `json:"num"` // pg_attribute.attnum
+	Name   string `json:"name"`
+	Reason string `json:"reason"`
+}
+
+// change is how a table's columns at a cut compare with those last published.
+type change uint8
+
+const (
+	same     change = iota
+	metadata        // names or columns changed, rows already written keep their meaning
+	reencode        // rows already written would be read as wrong values: write them again
+)
+
+// columns is a table's lake schema at a cut.
+type columns struct {
+	states  []columnState
+	codecs  []types.Codec // beside states
+	leftOut []LeftOut
+	schema  lake.Schema
+	change  change
+}
+
+// planColumns maps a relation's columns to lake fields, keeping the field ids of what was last published, prev, and
+// giving new ones above prev.lastID. missing says whether some rows lack a value for a column that has a default kept in
+// the catalog (attmissingval).
+//
+// Invariant: a field id is never given to a second column or to a second type.
+func planColumns(cat *schema.Catalogs, rel *schema.Relation, prev published, o types.Options, missing func(name string) []byte) (columns, error) {
+	c := columns{schema: lake.Schema{LastColumnID: prev.lastID}}
+	old := map[int16]*columnState{}
+	for i := range prev.columns {
+		old[prev.columns[i].Num] = &prev.columns[i]
+	}
+	for _, col := range rel.Columns {
+		if col.Dropped {
+			continue
+		}
+		if col.Generated == 'v' {
+			c.leftOut = append(c.leftOut, LeftOut{col.Num, col.Name, "virtual generated columns are not stored"})
+			continue
+		}
+		p := old[col.Num]
+		st, codec, err := planColumn(cat, col, p, o, &c.schema.LastColumnID)
+		var u *types.Unsupported
+		if errors.As(err, &u) {
+			c.leftOut = append(c.leftOut, LeftOut{col.Num, col.Name, u.Reason})
+			continue
+		}
+		if err != nil {
+			return c, err
+		}
+		st.Missing = missing(col.Name)
+		c.raise(compare(p, &st, len(prev.columns) > 0))
+		if p == nil && prev.leftOut(col.Num) {
+			c.raise(reencode) // it is no new column: rows already written have values for it
+		}
+		delete(old, col.Num)
+		c.states = append(c.states, st)
+		c.codecs = append(c.codecs, codec)
+		c.schema.Fields = append(c.schema.Fields, st.Field)
+	}
+	if len(old) > 0 || len(prev.columns) > 0 && !slices.Equal(c.leftOut, prev.left) { // columns that went, or that users are told of
+		c.raise(metadata)
+	}
+	return c, nil
+}
+
+// published is what is in the lake of a table's columns; the zero value says nothing is.
+type published struct {
+	columns []columnState
+	left    []LeftOut
+	lastID  int // the highest field id ever given
+}
+
+// leftOut says whether the column was there and could not be published.
+func (p *published) leftOut(num int16) bool {
+	return slices.ContainsFunc(p.left, func(l LeftOut) bool { return l.Num == num })
+}
+
+func (c *columns) raise(to change) { c.change = max(c.change, to) }
+
+// planColumn keeps p's field when its type still fits, else gives a new field id.
+func planColumn(cat *schema.Catalogs, col schema.Column, p *columnState, o types.Options, lastID *int) (columnState, types.Codec, error) {
+	st := columnState{Num: col.Num, Type: col.Type, Typmod: col.Typmod, Enum: cat.EnumLabels(col.Type)}
+	if p != nil {
+		t, codec, err := o.Map(cat, col.Type, col.Typmod, p.Field.ID+1)
+		if err != nil {
+			return st, nil, err
+		}
+		if t.Equal(p.Field.Type) {
+			st.Field = lake.Field{ID: p.Field.ID, Name: col.Name, Type: t}
+			return st, codec, nil
+		}
+	}
+	id := *lastID + 1
+	t, codec, err := o.Map(cat, col.Type, col.Typmod, id+1)
+	if err != nil {
+		return st, nil, err
+	}
+	st.Field = lake.Field{ID: id, Name: col.Name, Type: t}
+	*lastID = maxFieldID(st.Field)
+	return st, codec, nil
+}
+
+// compare says what became of one column. had is false for a table's first publication.
+func compare(p, st *columnState, had bool) change {
+	switch {
+	case p == nil && !had:
+		return same
+	case p == nil && st.Missing != nil:
+		return reencode // rows older than the column have its default, not null
+	case p == nil:
+		return metadata
+	case p.Field.ID != st.Field.ID:
+		return reencode // another type: old files hold nothing under the new id
+	case meaningChanged(p, st):
+		return reencode
+	case p.Field.Name != st.Field.Name:
+		return metadata
+	}
+	return same
+}
+
+// meaningChanged says whether bytes written under p would be read differently under st though the lake type is equal:
+// a type changed without rewriting the heap (cidr to inet), another typmod, an enum label renamed, a default changed.
+func meaningChanged(p, st *columnState) bool {
+	if p.Type != st.Type {
+		return true
+	}
+	// A longer varchar changes no value; other typmods (numeric scale, timestamp precision, bit length) may.
+	if p.Typmod != st.Typmod && st.Type != varcharOID {
+		return true
+	}
+	for oid, label := range p.Enum {
+		if l, ok := st.Enum[oid]; ok && l != label {
+			return true
+		}
+	}
+	return st.Missing != nil && !bytes.Equal(p.Missing, st.Missing)
+}
+
+const varcharOID pg.OID = 1043
+
+func (c *columnState) equal(d *columnState) bool {
+	return c.Num == d.Num && c.Type == d.Type && c.Typmod == d.Typmod && c.Field.Equal(d.Field) && maps.Equal(c.Enum, d.Enum)
+}
+
+// maxFieldID is the highest id in a field and its nested members.
+func maxFieldID(f lake.Field) int {
+	id := f.ID
+	if f.Type.Elem != nil {
+		id = max(id, maxFieldID(*f.Type.Elem))
+	}
+	for _, m := range f.Type.Fields {
+		id = max(id, maxFieldID(m))
+	}
+	return id
+}

@@ -1,0 +1,363 @@
+package materialize
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/materialize/lake"
+)
+
+// Cut publishes the difference between the pages as they are now and what the lake holds. The caller applies no record
+// while it runs.
+//
+// Durability: every file a publication names is durable before Publisher.Publish is called, and the engine's own view
+// moves only after it returned nil. On an error the engine has forgotten the attempt; what it wrote is garbage.
+//
+// After a failure the next Cut reads the head of the lake again under a new epoch, because the failed publication may
+// have taken effect; lake.ErrFenced alone is final.
+func (e *Engine) Cut(ctx context.Context, at CutPoint) (CutResult, error) {
+	if e.stale {
+		if err := e.load(ctx); err != nil {
+			return CutResult{}, err
+		}
+		e.stale = false
+	}
+	c := &cut{e: e, at: at, began: time.Now()}
+	res, err := c.run(ctx)
+	if err != nil {
+		e.pages.ReturnDirty()
+		e.stale = true
+		return res, err
+	}
+	e.pages.Published()
+	e.setStatus(at.LSN)
+	return res, nil
+}
+
+// cut is one run of Cut.
+type cut struct {
+	e      *Engine
+	at     CutPoint
+	began  time.Time
+	dirty  map[pg.RelFileLocator]*roaring.Bitmap
+	resync map[string]bool // by name; "*" for all
+	res    CutResult
+}
+
+// job is what a cut does to one table.
+type job struct {
+	plan    *tablePlan // nil: the table goes
+	table   *table     // nil: the table comes
+	rewrite bool       // encode every row again
+	rename  bool       // the table is in error; its name follows all the same
+	out     *tableResult
+	err     error // of this table alone
+}
+
+func (c *cut) run(ctx context.Context) (CutResult, error) {
+	e := c.e
+	c.dirty = e.pages.TakeDirty()
+	c.resync = e.takeResync()
+	defer func() { e.keepResync(c.resync) }()
+	cats, fresh, err := e.refreshCatalogs(ctx, func(r pg.RelFileLocator) bool { return c.dirty[r] != nil })
+	if err != nil {
+		return c.res, err
+	}
+	plans := e.planUnreadable(fresh)
+	for oid, cat := range cats {
+		if old, ok := e.plans[oid]; ok && !fresh[oid].read {
+			plans[oid] = old
+			continue
+		}
+		t, x := e.plan(cat)
+		plans[oid] = databasePlan{t, x}
+	}
+	jobs := c.jobs(plans)
+	if err := c.runJobs(ctx, jobs); err != nil {
+		return c.res, err
+	}
+	c.res.Diff = time.Since(c.began)
+	if err := c.publish(ctx, jobs); err != nil {
+		return c.res, err
+	}
+	e.catalogs, e.plans = cats, plans
+	for _, p := range plans {
+		for _, t := range p.tables {
+			t.cols.change = same // a plan that is used again has been carried out
+		}
+	}
+	c.resync = nil
+	return c.res, nil
+}
+
+// jobs compares plans with what the lake holds. Tables nothing happened to are left out.
+func (c *cut) jobs(plans map[pg.OID]databasePlan) []*job {
+	var jobs []*job
+	planned := map[tableKey]bool{}
+	for _, p := range plans {
+		for _, plan := range p.tables {
+			planned[plan.key] = true
+			if j := c.job(plan); j != nil {
+				jobs = append(jobs, j)
+			}
+		}
+	}
+	for key, t := range c.e.tables {
+		if !planned[key] {
+			jobs = append(jobs, &job{table: t})
+		}
+	}
+	for key := range c.e.failed {
+		if !planned[key] {
+			delete(c.e.failed, key)
+		}
+	}
+	return jobs
+}
+
+func (c *cut) job(p *tablePlan) *job {
+	t := c.e.tables[p.key]
+	resync := c.resync["*"] || c.resync[p.name.String()]
+	if t == nil {
+		if f, ok := c.e.failed[p.key]; ok && !resync && f.still(p.err) {
+			return nil
+		}
+		return &job{plan: p, rewrite: true}
+	}
+	switch {
+	case p.err != nil:
+		if t.state.Error == p.err.Error() {
+			return renamed(p, t)
+		}
+		return &job{plan: p, table: t}
+	case t.state.Error != "" && !resync:
+		if !t.state.FromPlan {
+			return renamed(p, t)
+		}
+		return &job{plan: p, table: t, rewrite: true} // what the plan could not say is understood again
+	case resync || p.cols.change == reencode:
+		return &job{plan: p, table: t, rewrite: true}
+	case p.cols.change == metadata || p.name != t.name || !sameLeaves(p, t) || c.touched(p):
+		return &job{plan: p, table: t}
+	}
+	return nil
+}
+
+// renamed follows the name of a table that does not move: kept, it could be in the way of another table's.
+func renamed(p *tablePlan, t *table) *job {
+	if p.name == t.name {
+		return nil
+	}
+	return &job{plan: p, table: t, rename: true}
+}
+
+// still says whether trying again would fail the same way: rows that cannot be read stay so until a resync, a plan
+// that could not be made until the catalogs allow it.
+func (f failure) still(planErr error) bool {
+	if planErr != nil {
+		return f.err == planErr.Error()
+	}
+	return !f.fromPlan
+}
+
+func (c *cut) touched(p *tablePlan) bool {
+	for i := range p.leaves {
+		if c.dirty[p.leaves[i].File] != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func sameLeaves(p *tablePlan, t *table) bool {
+	if len(p.leaves) != len(t.leaves) {
+		return false
+	}
+	for i := range p.leaves {
+		l := t.leaves[p.leaves[i].Rel]
+		if l == nil || l.state != p.leaves[i].leafState {
+			return false
+		}
+	}
+	return true
+}
+
+// runJobs carries jobs out side by side. A failure of one table is noted in its job; one of the store ends all.
+func (c *cut) runJobs(ctx context.Context, jobs []*job) error {
+	if err := c.updateToast(ctx); err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(4 * cap(c.e.slots))
+	for _, j := range jobs {
+		g.Go(func() error {
+			err := c.runJob(gctx, j)
+			if err == nil {
+				return nil
+			}
+			if !tableError(err) {
+				return fmt.Errorf("table %s: %w", j.name(), err)
+			}
+			j.err, j.out = err, nil
+			c.e.opts.Logger.Error("table stops moving", "table", j.name(), "lsn", c.at.LSN, "error", err)
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func (j *job) name() lake.TableName {
+	if j.plan != nil {
+		return j.plan.name
+	}
+	return j.table.name
+}
+
+// updateToast keeps the TOAST index true: relations it knows whole take in the blocks that changed, whether or not a
+// table is read at this cut, and those that are no more go.
+func (c *cut) updateToast(ctx context.Context) error {
+	e := c.e
+	for _, r := range e.toast.Relations() {
+		if created, ok := e.pages.RelationCreated(r.File); !ok || created != r.Created {
+			if err := e.toast.Drop(r); err != nil {
+				return err
+			}
+			continue
+		}
+		d := c.dirty[r.File]
+		if d == nil || !e.toast.Known(r) {
+			continue
+		}
+		it := d.Iterator()
+		err := e.toast.Update(ctx, e.pages, r, func(yield func(pg.BlockNumber) bool) {
+			for it.HasNext() && yield(pg.BlockNumber(it.Next())) {
+			}
+		})
+		if errors.Is(err, pg.ErrCorrupt) {
+			e.toast.Forget(r) // whoever needs a value of it will say what is wrong
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// publish hands all changes over in one step and, once they are durable, makes them the engine's own view.
+func (c *cut) publish(ctx context.Context, jobs []*job) error {
+	e := c.e
+	p := lake.Publication{LSN: c.at.LSN, Timeline: c.at.Timeline, SystemID: c.at.SystemID, CommitTime: c.at.CommitTime}
+	failed := map[tableKey]failure{}
+	for _, j := range jobs {
+		switch {
+		case j.out != nil:
+			p.Tables = append(p.Tables, j.out.change)
+			c.res.RowsIn += j.out.rowsIn
+			c.res.RowsOut += j.out.change.RowsDeleted
+			c.res.Blocks += j.out.blocks
+		case j.err != nil && j.table != nil:
+			j.out = stopped(j, e.Published())
+			p.Tables = append(p.Tables, j.out.change)
+		case j.err != nil:
+			failed[j.plan.key] = failure{name: j.plan.name, err: j.err.Error(), at: c.at.LSN, fromPlan: j.plan.err != nil}
+		}
+	}
+	if len(p.Tables) > 0 {
+		st := engineState{Version: stateVersion, Resume: c.at.Resume, LCMonetary: e.lcMonetary, Failed: map[string]string{}}
+		for _, f := range failed {
+			st.Failed[f.name.String()] = f.err
+		}
+		p.State = encodeState(st)
+		began := time.Now()
+		if e.opts.Archive != nil {
+			if err := e.opts.Archive(ctx, c.at.LSN); err != nil {
+				return fmt.Errorf("%w: archiving WAL up to %s: %w", ErrRetry, c.at.LSN, err)
+			}
+		}
+		if err := e.opts.Publisher.Publish(ctx, p); err != nil {
+			return err
+		}
+		c.res.Commit, c.res.Published, c.res.Tables = time.Since(began), true, len(p.Tables)
+		e.mu.Lock()
+		e.lsn = c.at.LSN
+		e.mu.Unlock()
+	}
+	for _, j := range jobs {
+		if j.out != nil && j.out.apply != nil {
+			if err := j.out.apply(ctx); err != nil {
+				return err
+			}
+		}
+		if j.plan != nil {
+			delete(e.failed, j.plan.key)
+		}
+	}
+	for k, f := range failed {
+		e.failed[k] = f
+	}
+	return nil
+}
+
+// stopped is a publication's word on a table that can no longer be moved: its files stay as they are. good is the last
+// publication before.
+func stopped(j *job, good pg.LSN) *tableResult {
+	st := j.table.state
+	if st.Error == "" {
+		st.ErrorAt = good
+	}
+	st.Error, st.FromPlan = j.err.Error(), j.plan.err != nil
+	return stateOnly(j, st)
+}
+
+// stateOnly changes a table's name and state, and no file.
+func stateOnly(j *job, st tableState) *tableResult {
+	t, name := j.table, j.plan.name
+	return &tableResult{
+		change: lake.TableChange{ID: t.id, Name: name, UUID: t.uuid, Schema: t.schema, State: encodeState(st)},
+		apply:  func(context.Context) error { t.state, t.name = st, name; return nil },
+	}
+}
+
+func (e *Engine) takeResync() map[string]bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r := e.resync
+	if e.resyncAll {
+		r["*"] = true
+	}
+	e.resync, e.resyncAll = map[string]bool{}, false
+	return r
+}
+
+// keepResync puts back what was asked for when the cut that took it failed.
+func (e *Engine) keepResync(r map[string]bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for name := range r {
+		if name == "*" {
+			e.resyncAll = true
+		} else {
+			e.resync[name] = true
+		}
+	}
+}
+
+func newUUID() string { return uuid.NewString() }
+
+// tableError says whether an error is of one table's bytes, so that the others can go on.
+func tableError(err error) bool {
+	var t *tableErr
+	return errors.As(err, &t)
+}
+
+// tableErr wraps what is wrong with one table.
+type tableErr struct{ err error }
+
+func (e *tableErr) Error() string { return e.err.Error() }
+func (e *tableErr) Unwrap() error { return e.err }

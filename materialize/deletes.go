@@ -1,0 +1,73 @@
+package materialize
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/tarn-db/tarn/materialize/datafile"
+	"github.com/tarn-db/tarn/materialize/lake"
+)
+
+// writeDeletes writes the position deletes of the cut, taking out files with no row left and, when there are many
+// delete files, writing all of them again as one.
+func (w *tableWork) writeDeletes(ctx context.Context) error {
+	live := map[*liveFile]*roaring.Bitmap{}
+	for f, pos := range w.deletes {
+		all := roaring.Or(f.deleted, pos)
+		if int64(all.GetCardinality()) == f.rows {
+			w.removeData = append(w.removeData, f)
+			continue
+		}
+		live[f] = pos
+	}
+	if w.old != nil && w.mergeDeletes(live) {
+		w.removeDeletes = slices.Sorted(maps.Keys(w.old.deletes))
+	}
+	if len(live) == 0 {
+		return nil
+	}
+	var pp []datafile.PathPositions
+	for f, pos := range live {
+		pp = append(pp, datafile.PathPositions{Path: w.e.opts.Store.URL(f.key), Positions: pos})
+	}
+	d, data, err := datafile.EncodePositionDeletes(pp)
+	if err != nil {
+		return err
+	}
+	d.Key = w.objectKey("deletes")
+	if _, err := w.e.opts.Store.Put(ctx, d.Key, data); err != nil {
+		return err
+	}
+	w.newDeletes = []lake.PositionDeletes{d}
+	return nil
+}
+
+// mergeDeletes adds the deletes of earlier cuts to live when their files are to be replaced by one.
+func (w *tableWork) mergeDeletes(live map[*liveFile]*roaring.Bitmap) bool {
+	leaving := map[*liveFile]bool{}
+	for _, f := range w.removeData {
+		leaving[f] = true
+	}
+	older := map[*liveFile]*roaring.Bitmap{}
+	for _, l := range w.old.leaves {
+		for f := range l.in.files {
+			if !leaving[f] && !f.deleted.IsEmpty() {
+				older[f] = f.deleted
+			}
+		}
+	}
+	if len(w.old.deletes) == 0 || len(older) > 0 && len(w.old.deletes) < deleteFilesMax {
+		return false
+	}
+	for f, pos := range older {
+		if live[f] != nil {
+			live[f] = roaring.Or(live[f], pos)
+		} else {
+			live[f] = pos
+		}
+	}
+	return true
+}

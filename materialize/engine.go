@@ -1,0 +1,290 @@
+// Package materialize turns pages into rows of the lake. At a cut, a barrier at a record end in the redo stream, it
+// compares what is visible on the blocks that changed with what the lake holds, writes the difference as Parquet and
+// position deletes, and hands one publication for all tables of all databases to the catalog.
+//
+// It never replays a change: a table's rows are a function of its pages and of which transactions have committed.
+package materialize
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/tarn-db/tarn/internal/objstore"
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/materialize/lake"
+	"github.com/tarn-db/tarn/materialize/schema"
+	"github.com/tarn-db/tarn/materialize/toast"
+)
+
+// Pages is the page store at a cut. Its reads are safe for concurrent use while no record is applied.
+type Pages interface {
+	schema.Pages
+	toast.Pages
+	// RelationCreated is the LSN at which a relation file came to be; ok is false when there is none.
+	RelationCreated(rel pg.RelFileLocator) (pg.LSN, bool)
+	// TakeDirty gives the main-fork blocks that changed, or whose transactions ended, since it was last called; a
+	// relation cut short names the blocks it lost. Published forgets them, ReturnDirty takes them back.
+	TakeDirty() map[pg.RelFileLocator]*roaring.Bitmap
+	Published()
+	ReturnDirty()
+}
+
+// Options are fixed at New.
+type Options struct {
+	Store     objstore.Store
+	Publisher lake.Publisher
+	// Exclude says which tables the configuration keeps out of the lake; nil keeps none out.
+	Exclude func(lake.TableName) bool
+	// ToastDir is a local folder for the TOAST index, which may vanish between runs.
+	ToastDir string
+	// MemoryBytes bounds caches and the Parquet being built. Default 512 MiB.
+	MemoryBytes int64
+	// Workers encode row ranges side by side. Default: the number of processors.
+	Workers int
+	// Archive makes the WAL below an LSN durable in the store; a publication waits for it.
+	Archive func(context.Context, pg.LSN) error
+	// Copying reports progress of whole-table copies: blocks done and blocks planned. Nil is silence.
+	Copying func(table lake.TableName, done, total int64)
+	Logger  *slog.Logger
+}
+
+// Engine keeps what the lake holds and moves it from cut to cut. Cut is called from one goroutine; Status, Resync and
+// Published from any.
+type Engine struct {
+	opts  Options
+	pages Pages
+	sets  *setCache
+	toast *toast.Index
+	slots chan struct{} // one per range being encoded
+
+	tables   map[tableKey]*table
+	catalogs map[pg.OID]*schema.Catalogs
+	plans    map[pg.OID]databasePlan
+	failed   map[tableKey]failure // tables that are not in the lake because they could not be copied
+	stale    bool                 // a cut failed: the head of the lake may be the old or the new one
+
+	lcMonetary string // see SetLCMonetary
+
+	fileBytes int64 // at which a data file is ended; one being written takes about three times that
+	faults    faults
+
+	mu        sync.Mutex // guards what follows
+	lsn       pg.LSN     // of the last publication
+	resync    map[string]bool
+	resyncAll bool
+	status    []TableStatus
+}
+
+// faults are wrong turns that tests plant, to see that a check notices.
+type faults struct {
+	ignoreXmin bool // take a row of the lake for whatever lies at its TID
+}
+
+type databasePlan struct {
+	tables   []*tablePlan
+	excluded []excluded
+}
+
+type failure struct {
+	name     lake.TableName
+	err      string
+	at       pg.LSN
+	fromPlan bool // the catalogs could not be understood; otherwise its rows
+}
+
+// table is a lake table as last published.
+type table struct {
+	key     tableKey
+	id      lake.TableID
+	uuid    string
+	name    lake.TableName
+	schema  lake.Schema
+	state   tableState
+	leaves  map[pg.OID]*leaf
+	deletes map[string]bool // keys of live delete files
+	lsn     pg.LSN
+}
+
+// drop gives back what the table's memberships hold.
+func (t *table) drop() {
+	for _, l := range t.leaves {
+		l.in.drop()
+	}
+}
+
+// leaf is one relation's part of a table.
+type leaf struct {
+	state leafState
+	in    *membership
+}
+
+// ErrRetry wraps a failure that left the lake as it was: the same cut, or a later one, may succeed.
+var ErrRetry = errors.New("publication failed; the lake is unchanged")
+
+// Size at which a data file is ended, bytes: what memory allows, between these.
+const (
+	fileBytesMin = 4 << 20
+	fileBytesMax = 256 << 20
+)
+
+// New fences older writers, reads the head of the lake and what its tables hold. Pages are attached with Attach before
+// the first Cut.
+func New(ctx context.Context, opts Options) (*Engine, error) {
+	if opts.MemoryBytes <= 0 {
+		opts.MemoryBytes = 512 << 20
+	}
+	if opts.Workers <= 0 {
+		opts.Workers = runtime.GOMAXPROCS(0)
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	// A quarter for TID sets, up to another for where scattered files lie, a sixteenth for the TOAST index, and what
+	// follows for files being written: encoded pages and a batch of values while they grow, then the whole as one slice.
+	building := opts.MemoryBytes * 3 / 8
+	opts.Workers = int(max(1, min(int64(opts.Workers), building/(3*fileBytesMin))))
+	sets, err := newSetCache(opts.Store, opts.MemoryBytes/4)
+	if err != nil {
+		return nil, err
+	}
+	idx, err := toast.Open(opts.ToastDir, opts.MemoryBytes/16)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		opts: opts, sets: sets, toast: idx, slots: make(chan struct{}, opts.Workers), resync: map[string]bool{},
+		fileBytes: max(fileBytesMin, min(fileBytesMax, building/int64(3*opts.Workers))),
+	}
+	if err := e.load(ctx); err != nil {
+		return nil, errors.Join(err, idx.Close())
+	}
+	return e, nil
+}
+
+// Attach gives the engine the pages to read. After a new base backup it is called again with the new page store.
+func (e *Engine) Attach(p Pages) {
+	e.pages = p
+	e.catalogs, e.plans = nil, nil
+}
+
+// SetLCMonetary says how the source prints money; it is called before Attach. Only the locales whose output is known
+// (types.Options) let money columns into the lake; whether rows have to be written again follows from which columns were
+// left out. Empty, when the source could not be asked, keeps what the lake was last written with.
+func (e *Engine) SetLCMonetary(name string) {
+	if name != "" {
+		e.lcMonetary = name
+	}
+}
+
+// Close releases the local TOAST index.
+func (e *Engine) Close() error { return e.toast.Close() }
+
+// Published is the LSN of the last publication, zero before the first.
+func (e *Engine) Published() pg.LSN {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.lsn
+}
+
+// Resync makes the next cut rebuild a table ("db.schema.table") from pages, or all.
+func (e *Engine) Resync(name string, all bool) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if all {
+		e.resyncAll = true
+		return nil
+	}
+	for i := range e.status {
+		switch s := &e.status[i]; {
+		case s.Name != name:
+		case s.State == "excluded":
+			return fmt.Errorf("table %q is not in the lake: %s", name, s.Error)
+		default:
+			e.resync[name] = true
+			return nil
+		}
+	}
+	return fmt.Errorf("table %q is not known: `tarn tables` lists the names", name)
+}
+
+// ResyncAsked says whether the next cut has something to rebuild even if no WAL came.
+func (e *Engine) ResyncAsked() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.resyncAll || len(e.resync) > 0
+}
+
+// TableStatus is what users are told of one table.
+type TableStatus struct {
+	Name        string // db.schema.table
+	State       string // copying, live, excluded or error
+	Rows        int64
+	DataFiles   int
+	DeleteFiles int
+	LSN         pg.LSN
+	Error       string // why it is excluded or in error
+	LeftOut     []LeftOut
+}
+
+// Status lists the tables as of the last cut.
+func (e *Engine) Status() []TableStatus {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]TableStatus(nil), e.status...)
+}
+
+func (e *Engine) setStatus(lsn pg.LSN) {
+	var out []TableStatus
+	for _, t := range e.tables {
+		s := TableStatus{Name: t.name.String(), State: "live", LSN: lsn, DeleteFiles: len(t.deletes), LeftOut: t.state.LeftOut}
+		if t.state.Error != "" {
+			s.State, s.Error, s.LSN = "error", t.state.Error, t.state.ErrorAt
+		}
+		for _, l := range t.leaves {
+			for f := range l.in.files {
+				s.Rows += f.live()
+				s.DataFiles++
+			}
+		}
+		out = append(out, s)
+	}
+	for _, f := range e.failed {
+		out = append(out, TableStatus{Name: f.name.String(), State: "error", Error: f.err, LSN: f.at})
+	}
+	for _, p := range e.plans {
+		for _, x := range p.excluded {
+			out = append(out, TableStatus{Name: x.name.String(), State: "excluded", Error: x.reason})
+		}
+	}
+	sortStatus(out)
+	e.mu.Lock()
+	e.status = out
+	e.mu.Unlock()
+}
+
+// CutPoint is where the redo stream stands.
+type CutPoint struct {
+	LSN        pg.LSN
+	Resume     pg.LSN // durable LSN of the page store
+	Timeline   pg.TimelineID
+	SystemID   uint64
+	CommitTime time.Time // of the last commit at or below LSN
+}
+
+// CutResult says what a cut did.
+type CutResult struct {
+	Published bool // a publication was made; otherwise nothing had changed
+	Tables    int  // changed tables
+	RowsIn    int64
+	RowsOut   int64
+	Blocks    int64 // examined
+	Diff      time.Duration
+	Commit    time.Duration
+}

@@ -1,0 +1,125 @@
+package materialize
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/tarn-db/tarn/internal/pg"
+)
+
+// TestCompaction: small files are written again as one without a change of rows, and not again and again.
+func TestCompaction(t *testing.T) {
+	r, a, _ := filled(t, 3)
+	compactions := 0
+	for i := range 3 * smallFilesMax {
+		r.srv.do(func(x pg.XID) {
+			r.srv.insert(x, a, 1000+i, "row")
+			if i%3 == 0 {
+				r.srv.delete(x, a.rows[i])
+			}
+		})
+		res := r.cut()
+		if res.RowsIn != 1 || res.RowsOut != int64((3-i%3)/3) {
+			t.Errorf("cut %d: %d rows came, %d went", i, res.RowsIn, res.RowsOut)
+		}
+		if len(r.lake.last.Tables[0].RemoveData) > smallFilesMax/2 {
+			compactions++
+		}
+		r.equal()
+	}
+	if compactions < 2 || compactions > 4 {
+		t.Errorf("%d compactions", compactions)
+	}
+	// One that nothing else comes with is known as one that changes no row.
+	for r.status("a").DataFiles < smallFilesMax {
+		r.srv.do(func(x pg.XID) { r.srv.insert(x, a, 1, "fill") })
+		r.cut()
+		if ch := r.lake.last.Tables[0]; ch.SameRows {
+			t.Error("a change of rows says it is none")
+		}
+	}
+	r.srv.dirtyOf(last(r.srv, a.file, 0)).Add(0)
+	r.cut()
+	if ch := r.lake.last.Tables[0]; !ch.SameRows || ch.RowsDeleted != 0 || len(ch.AddData) != 1 {
+		t.Errorf("%+v", ch)
+	}
+	r.equal()
+}
+
+// TestScatteredCompaction: files whose rows lie one to a block come out of a compaction as few.
+func TestScatteredCompaction(t *testing.T) {
+	w := &tableWork{e: &Engine{fileBytes: fileBytesMax}, compact: map[*liveFile]bool{}, old: &table{leaves: map[pg.OID]*leaf{}}}
+	l := &leaf{in: &membership{files: map[*liveFile]bool{}}}
+	w.old.leaves[0] = l
+	for range smallFilesMax {
+		l.in.files[newTestFile(10_000)] = true
+	}
+	w.pickSmall(l)
+	if len(w.compact) != smallFilesMax {
+		t.Fatalf("%d files are compacted", len(w.compact))
+	}
+	const blocks = 320_000
+	per := w.rangeBlocks(&leafPlan{}, blocks)
+	if files := (blocks + per - 1) / per; files > 2 {
+		t.Errorf("%d blocks with one row each are written as %d files", blocks, files)
+	}
+}
+
+// TestFilesFollowMemory: a range with more than a file may have is written as several, and the engine reads them back.
+func TestFilesFollowMemory(t *testing.T) {
+	r := rigOf(t)
+	r.eng.fileBytes = 1 << 10
+	var a *table0
+	r.srv.do(func(x pg.XID) {
+		a = r.srv.create(x, "a")
+		for i := range 3000 {
+			text := "toast "
+			for k := range 15 {
+				text += fmt.Sprintf("%x", uint64(16*i+k)*0x9E3779B97F4A7C15)
+			}
+			r.srv.insert(x, a, i, text)
+		}
+	})
+	r.cut()
+	r.equal()
+	if n := r.status("a").DataFiles; n < 3 {
+		t.Errorf("%d files", n)
+	}
+	r.srv.do(func(x pg.XID) {
+		for i := range 1000 {
+			r.srv.delete(x, a.rows[3*i])
+		}
+	})
+	r.start()
+	r.cut()
+	r.equal()
+}
+
+// TestTOASTIndexIsBounded: relations that are no more and values that were replaced leave the index.
+func TestTOASTIndexIsBounded(t *testing.T) {
+	r, a, b := filled(t, 5)
+	if n := len(r.eng.toast.Relations()); n != 1 {
+		t.Errorf("the index has %d relations", n)
+	}
+	before := r.eng.toast.Entries()
+	for range 20 {
+		r.srv.do(func(x pg.XID) {
+			v := b.rows[len(b.rows)-1]
+			r.srv.delete(x, v)
+			r.srv.killTOAST(x, b)
+			r.srv.insert(x, b, 1000, "toast replaced")
+		})
+		r.cut()
+	}
+	r.equal()
+	if now := r.eng.toast.Entries(); now > before+2 {
+		t.Errorf("%d entries, %d before", now, before)
+	}
+	r.start()
+	r.srv.do(func(x pg.XID) { r.srv.drop(x, b); r.srv.insert(x, a, 1, "x") })
+	r.cut()
+	if n := len(r.eng.toast.Relations()); n != 0 || r.eng.toast.Entries() != 0 {
+		t.Errorf("the index has %d relations, %d entries", n, r.eng.toast.Entries())
+	}
+	r.equal()
+}

@@ -1,0 +1,189 @@
+// Package lake is what the materializer and the catalog say to each other: schemas, files and publications. It is pure
+// data; neither Parquet nor Iceberg libraries are needed to speak it.
+package lake
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/tarn-db/tarn/internal/pg"
+)
+
+// Kind is an Iceberg type's name.
+type Kind uint8
+
+// The kinds tarn writes (format v2).
+const (
+	Bool        Kind = iota + 1
+	Int              // 32-bit
+	Long             // 64-bit
+	Float            // 32-bit
+	Double           // 64-bit
+	Decimal          // Precision <= 38, Scale
+	Date             // days since 1970-01-01
+	Time             // microseconds since midnight
+	Timestamp        // microseconds since 1970-01-01 without zone
+	TimestampTZ      // microseconds since 1970-01-01 UTC
+	String           // UTF-8
+	UUID             // 16 bytes
+	Binary           // bytes
+	List             // Elem
+	Struct           // Fields
+)
+
+// Type is an Iceberg type. Values are comparable with Equal.
+type Type struct {
+	Kind      Kind    `json:"kind"`
+	Precision int     `json:"precision,omitempty"` // Decimal: digits
+	Scale     int     `json:"scale,omitempty"`     // Decimal: digits after the point
+	Elem      *Field  `json:"elem,omitempty"`      // List: its element, named "element"
+	Fields    []Field `json:"fields,omitempty"`    // Struct: its members
+}
+
+// Equal compares types, field ids of nested members included.
+func (t Type) Equal(u Type) bool {
+	if t.Kind != u.Kind || t.Precision != u.Precision || t.Scale != u.Scale || (t.Elem == nil) != (u.Elem == nil) || len(t.Fields) != len(u.Fields) {
+		return false
+	}
+	if t.Elem != nil && !t.Elem.Equal(*u.Elem) {
+		return false
+	}
+	for i := range t.Fields {
+		if !t.Fields[i].Equal(u.Fields[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// Field is a column or a nested member. All fields are optional (nullable): a later NOT NULL cannot be promised for
+// rows already written.
+type Field struct {
+	ID   int    `json:"id"` // Iceberg field id, unique in the schema, never reused within a table
+	Name string `json:"name"`
+	Type Type   `json:"type"`
+	Doc  string `json:"doc,omitempty"`
+}
+
+// Equal compares fields.
+func (f Field) Equal(g Field) bool {
+	return f.ID == g.ID && f.Name == g.Name && f.Doc == g.Doc && f.Type.Equal(g.Type)
+}
+
+// Schema is a table's columns in Postgres's order.
+type Schema struct {
+	Fields       []Field `json:"fields"`
+	LastColumnID int     `json:"last_column_id"` // highest field id ever given in this table, nested ones included
+}
+
+// Equal compares the fields.
+func (s Schema) Equal(o Schema) bool {
+	return Type{Kind: Struct, Fields: s.Fields}.Equal(Type{Kind: Struct, Fields: o.Fields})
+}
+
+// ColumnStats are one leaf column's statistics in one file, as Iceberg's manifest wants them.
+type ColumnStats struct {
+	FieldID      int
+	Bytes        int64 // compressed size
+	Values       int64 // nulls included
+	Nulls        int64
+	NaNs         int64  // Float and Double only
+	Lower, Upper []byte // Iceberg single-value serialization; nil if unknown. Strings may be truncated (upper rounded up)
+}
+
+// File is a Parquet object that is durable in the store.
+type File struct {
+	Key          string // object key; engines see Store.URL(Key)
+	Rows         int64
+	Bytes        int64
+	Columns      []ColumnStats
+	SplitOffsets []int64 // row group starts
+}
+
+// PositionDeletes is a file of (file_path, pos) sorted by both (Iceberg spec, "Position Delete Files").
+// Column ids 2147483546 file_path, 2147483545 pos. Columns holds their statistics.
+type PositionDeletes struct {
+	File
+}
+
+// TableID is what makes a lake table the same table: OIDs and the LSN its creation was first seen at.
+type TableID struct {
+	DB          pg.OID // pg_database.oid
+	Rel         pg.OID // pg_class.oid
+	Incarnation pg.LSN
+}
+
+// TableName is where users find a table: database = warehouse, schema = namespace.
+type TableName struct {
+	Database, Namespace, Name string
+}
+
+func (n TableName) String() string { return n.Database + "." + n.Namespace + "." + n.Name }
+
+// TableChange is what one publication does to one table.
+//
+// Order of effects: Drop ends all. Else the name and schema are set, the files in Remove* (or, with ReplaceAll, every
+// live file) leave, then Add* arrive. A change with no file effect makes no snapshot unless Create is set.
+type TableChange struct {
+	ID     TableID
+	Name   TableName
+	UUID   string // Iceberg table-uuid; constant for an ID
+	Create bool   // first publication of this ID
+	Drop   bool
+	Schema Schema
+
+	ReplaceAll    bool     // every live data and delete file leaves
+	RemoveData    []string // keys of live data files that leave
+	RemoveDeletes []string // keys of live delete files that leave
+	AddData       []File
+	AddDeletes    []PositionDeletes
+	RowsDeleted   int64             // rows that were live before and are no more
+	SameRows      bool              // files are written again: the live rows after the change are the live rows before
+	Properties    map[string]string // Iceberg table properties to set
+
+	State []byte // the materializer's own, given back by Load
+}
+
+// Publication moves every changed table of the cluster to one LSN in one atomic step.
+type Publication struct {
+	LSN        pg.LSN
+	Timeline   pg.TimelineID
+	SystemID   uint64
+	CommitTime time.Time // of the last transaction at or below LSN; zero if unknown
+	Tables     []TableChange
+	State      []byte // the materializer's own, given back by Load
+}
+
+// TableHead is a table as last published.
+type TableHead struct {
+	ID      TableID
+	Name    TableName
+	UUID    string
+	Schema  Schema
+	LSN     pg.LSN   // of the publication that last changed it
+	Data    []File   // live data files; Columns and SplitOffsets may be absent
+	Deletes []string // keys of live position delete files
+	State   []byte
+}
+
+// Head is the newest publication.
+type Head struct {
+	LSN      pg.LSN // zero when nothing was published yet
+	Timeline pg.TimelineID
+	SystemID uint64
+	State    []byte
+	Tables   []TableHead
+}
+
+// ErrFenced: another writer began a newer epoch; this one must stop.
+var ErrFenced = errors.New("fenced: a newer writer owns this lake")
+
+// Publisher is the catalog as the materializer sees it. One goroutine uses it.
+type Publisher interface {
+	// Begin fences every older writer and returns the head. It is called once before Publish.
+	Begin(ctx context.Context) (Head, error)
+	// Publish makes p the head. When it returns nil, p is durable and every reader that asks sees it; on an error the
+	// head is what it was before, or unknown: only ErrFenced and a new Begin decide.
+	Publish(ctx context.Context, p Publication) error
+}
