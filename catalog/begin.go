@@ -1,0 +1,168 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/tarn-db/tarn/catalog/journal"
+	"github.com/tarn-db/tarn/catalog/table"
+	"github.com/tarn-db/tarn/materialize/lake"
+	"golang.org/x/sync/errgroup"
+)
+
+// beginAttempts bounds the race of several writers for the next epoch.
+const beginAttempts = 100
+
+// Begin fences every older writer, reads what is published, and returns it. It may be called again after an error.
+func (c *Catalog) Begin(ctx context.Context) (lake.Head, error) {
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	c.writer = nil
+	w, err := c.takeEpoch(ctx)
+	if err != nil {
+		return lake.Head{}, fmt.Errorf("begin writing the lake: %w", err)
+	}
+	head, err := c.load(ctx, w)
+	if err != nil {
+		return lake.Head{}, fmt.Errorf("read the published lake: %w", err)
+	}
+	c.writer = w
+	c.startMaintenance()
+	return head, nil
+}
+
+// takeEpoch writes an epoch entry at the end of the log.
+func (c *Catalog) takeEpoch(ctx context.Context) (*writer, error) {
+	for range beginAttempts {
+		if err := c.refresh(ctx); err != nil {
+			return nil, err
+		}
+		c.mu.RLock()
+		e := journal.Entry{
+			Seq: c.state.seq + 1, Epoch: c.state.epoch + 1, Nonce: uuid.New(), Kind: journal.KindEpoch, Time: c.opts.Now(),
+		}
+		c.mu.RUnlock()
+		err := c.log.Append(ctx, &e)
+		var taken *journal.TakenError
+		var passed *journal.PassedError
+		switch {
+		case errors.As(err, &taken):
+			continue
+		case errors.As(err, &passed):
+			if err := c.reload(ctx); err != nil {
+				return nil, err
+			}
+			continue
+		case err != nil:
+			return nil, err
+		}
+		c.mu.Lock()
+		err = c.state.apply(&e)
+		c.mu.Unlock()
+		if err != nil {
+			return nil, err
+		}
+		return c.newWriter(ctx, &e)
+	}
+	return nil, fmt.Errorf("other writers took %d epochs in a row", beginAttempts)
+}
+
+// newWriter reads back what a writer needs of the log: the entries since the newest checkpoint.
+func (c *Catalog) newWriter(ctx context.Context, e *journal.Entry) (*writer, error) {
+	at, err := c.log.EntryTime(ctx, e.Seq)
+	if err != nil {
+		return nil, err
+	}
+	cp, entries, err := c.log.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(entries); n == 0 || entries[n-1].Nonce != e.Nonce {
+		return nil, lake.ErrFenced
+	}
+	return &writer{
+		epoch: e.Epoch, begun: c.opts.Now(), epochAt: at, tables: map[lake.TableID]*table.Table{},
+		entries: entries, segments: cp.Segments,
+	}, nil
+}
+
+// load reads all live tables and the materializer's states.
+func (c *Catalog) load(ctx context.Context, w *writer) (lake.Head, error) {
+	c.mu.RLock()
+	s := c.state
+	head := lake.Head{LSN: s.head().LSN, Timeline: s.timeline, SystemID: s.systemID}
+	blob := s.blob
+	var recs []journal.Table
+	for _, t := range s.names {
+		recs = append(recs, t.rec)
+	}
+	c.mu.RUnlock()
+	slices.SortFunc(recs, func(a, b journal.Table) int { return compareIDs(a.ID(), b.ID()) })
+	var err error
+	if head.State, err = c.readBlob(ctx, blob); err != nil {
+		return head, err
+	}
+	tables := make([]*table.Table, len(recs))
+	head.Tables = make([]lake.TableHead, len(recs))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(c.opts.Workers)
+	for i := range recs {
+		g.Go(func() error {
+			rec := &recs[i]
+			t, err := table.Load(ctx, c.opts.Store, rec.ID(), rec.Metadata)
+			if err != nil {
+				return fmt.Errorf("table %s: %w", rec.TableName(), err)
+			}
+			state, err := c.readBlob(ctx, rec.State)
+			if err != nil {
+				return fmt.Errorf("table %s: %w", rec.TableName(), err)
+			}
+			tables[i] = t
+			head.Tables[i] = lake.TableHead{
+				ID: rec.ID(), Name: rec.TableName(), UUID: t.UUID(), Schema: t.Schema(), LSN: rec.LSN,
+				Data: t.Data(), Deletes: t.Deletes(), State: state,
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return lake.Head{}, err
+	}
+	for _, t := range tables {
+		w.tables[t.ID()] = t
+	}
+	return head, nil
+}
+
+func (c *Catalog) readBlob(ctx context.Context, b *journal.Blob) ([]byte, error) {
+	if b == nil {
+		return nil, nil
+	}
+	data := b.Inline
+	if b.Key != "" {
+		var err error
+		if data, _, err = c.opts.Store.Get(ctx, b.Key); err != nil {
+			return nil, err
+		}
+	}
+	return data, b.Check(data)
+}
+
+// put writes an object whose name is ours alone: putting it twice is harmless.
+func (c *Catalog) put(ctx context.Context, key string, data []byte) error {
+	for attempt := 0; ; attempt++ {
+		_, err := c.opts.Store.Put(ctx, key, data)
+		if err == nil || attempt == len(c.opts.Retries) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(c.opts.Retries[attempt]):
+		}
+	}
+}

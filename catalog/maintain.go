@@ -1,0 +1,225 @@
+package catalog
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tarn-db/tarn/materialize/lake"
+	"golang.org/x/sync/errgroup"
+)
+
+// garbageKeysMax bounds the keys waiting for their removal; more are left for the next process's orphan sweep.
+const garbageKeysMax = 4 << 20
+
+// companionSuffixes are those of objects that live and die with the object named before them: TID sets.
+var companionSuffixes = [...]string{".tids"}
+
+// garbage is what publications of this process made superfluous, oldest first.
+type garbage struct {
+	mu      sync.Mutex
+	batches []garbageBatch
+	keys    int
+}
+
+// garbageBatch may be removed once its publication is the grace time old.
+type garbageBatch struct {
+	at    time.Time
+	keys  []string
+	later []func(context.Context) ([]string, error)
+}
+
+func (g *garbage) add(b garbageBatch) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(b.keys)+len(b.later) == 0 || g.keys+len(b.keys) > garbageKeysMax {
+		return
+	}
+	g.keys += len(b.keys)
+	g.batches = append(g.batches, b)
+}
+
+// due is the oldest batch if it is at or before the cutoff.
+func (g *garbage) due(cutoff time.Time) (garbageBatch, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.batches) == 0 || g.batches[0].at.After(cutoff) {
+		return garbageBatch{}, false
+	}
+	return g.batches[0], true
+}
+
+// done forgets the oldest batch.
+func (g *garbage) done() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.keys -= len(g.batches[0].keys)
+	g.batches[0] = garbageBatch{}
+	g.batches = g.batches[1:]
+}
+
+// startMaintenance starts the one background goroutine, once.
+func (c *Catalog) startMaintenance() {
+	if c.opts.MaintainEvery < 0 {
+		return
+	}
+	c.background.start.Do(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		c.background.cancel = cancel
+		c.background.done.Add(1)
+		go func() {
+			defer c.background.done.Done()
+			c.maintain(ctx)
+		}()
+	})
+}
+
+func (c *Catalog) maintain(ctx context.Context) {
+	tick := time.NewTicker(c.opts.MaintainEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-c.background.wake:
+		}
+		if err := c.Maintain(ctx); err != nil && ctx.Err() == nil {
+			c.opts.Logger.Warn("catalog maintenance failed; it will be tried again", "error", err)
+		}
+	}
+}
+
+// wakeMaintenance asks for a round when a checkpoint is due. The caller holds writeMu.
+func (c *Catalog) wakeMaintenance() {
+	if len(c.writer.entries) < c.opts.CheckpointEvery {
+		return
+	}
+	select {
+	case c.background.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Maintain does one round of what publishing leaves behind: a checkpoint if one is due, removal of files nobody can
+// need any more, of dropped tables, and once per process of what crashed writers left. It does nothing on a node that
+// does not write. It never blocks a publication for longer than copying lists in memory.
+func (c *Catalog) Maintain(ctx context.Context) error {
+	c.maintainMu.Lock()
+	defer c.maintainMu.Unlock()
+	now := c.opts.Now()
+	c.mu.Lock()
+	c.state.trim(now.Add(-c.opts.Grace), true)
+	c.mu.Unlock()
+	for _, step := range []func(context.Context, time.Time) error{c.checkpoint, c.removeGarbage, c.removeDropped, c.sweepOrphans} {
+		if err := step(ctx, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkpoint makes opening cheap again when enough entries have come since the last one.
+func (c *Catalog) checkpoint(ctx context.Context, now time.Time) error {
+	c.writeMu.Lock()
+	w := c.writer
+	if w == nil || len(w.entries) < c.opts.CheckpointEvery {
+		c.writeMu.Unlock()
+		return nil
+	}
+	entries := slices.Clone(w.entries)
+	refs := slices.Clone(w.segments)
+	c.mu.RLock()
+	cp := c.state.checkpoint()
+	c.mu.RUnlock()
+	c.writeMu.Unlock()
+
+	ref, err := c.log.WriteSegment(ctx, entries)
+	if err != nil {
+		return err
+	}
+	// A segment is history until the entry that superseded its last one is the grace time old.
+	cutoff := now.Add(-c.opts.Grace)
+	refs = append(refs, ref)
+	for len(refs) > 1 && refs[0].Time.Before(cutoff) && refs[1].Time.Before(cutoff) {
+		refs = refs[1:]
+	}
+	cp.Segments = refs
+	if err := c.log.WriteCheckpoint(ctx, cp); err != nil {
+		return err
+	}
+	c.writeMu.Lock()
+	w.entries = slices.Clone(w.entries[len(entries):])
+	w.segments = refs
+	c.writeMu.Unlock()
+	return c.log.Trim(ctx)
+}
+
+// removeGarbage removes what superseded metadata alone needed. What fails is tried again in the next round.
+func (c *Catalog) removeGarbage(ctx context.Context, now time.Time) error {
+	for {
+		b, ok := c.garbage.due(now.Add(-c.opts.Grace))
+		if !ok {
+			return nil
+		}
+		keys := slices.Clone(b.keys)
+		for _, later := range b.later {
+			more, err := later(ctx)
+			if err != nil {
+				return err
+			}
+			keys = append(keys, more...)
+		}
+		if err := c.removeKeys(ctx, keys); err != nil {
+			return err
+		}
+		c.garbage.done()
+	}
+}
+
+func (c *Catalog) removeKeys(ctx context.Context, keys []string) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(1, c.opts.Workers/2))
+	for _, key := range keys {
+		g.Go(func() error { return c.opts.Store.Delete(ctx, key) })
+		if isMetadataObject(key) {
+			continue
+		}
+		for _, suffix := range companionSuffixes {
+			g.Go(func() error { return c.opts.Store.Delete(ctx, key+suffix) })
+		}
+	}
+	return g.Wait()
+}
+
+// removeDropped removes everything under the roots of tables dropped for longer than the grace time.
+func (c *Catalog) removeDropped(ctx context.Context, now time.Time) error {
+	c.writeMu.Lock()
+	writing := c.writer != nil
+	c.writeMu.Unlock()
+	if !writing {
+		return nil
+	}
+	var due []lake.TableID
+	c.mu.RLock()
+	for id, t := range c.state.tables {
+		if t.rec.Dropped && t.rec.DroppedAt.Before(now.Add(-c.opts.Grace)) {
+			due = append(due, id)
+		}
+	}
+	c.mu.RUnlock()
+	for _, id := range due {
+		keys, err := c.keysUnder(ctx, id.Root()+"/")
+		if err != nil {
+			return err
+		}
+		if err := c.removeKeys(ctx, keys); err != nil {
+			return err
+		}
+		c.mu.Lock()
+		c.state.forget(id)
+		c.mu.Unlock()
+	}
+	return nil
+}

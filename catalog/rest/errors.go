@@ -1,0 +1,78 @@
+package rest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/tarn-db/tarn/catalog"
+)
+
+// apiError is an answer that refuses. kind is the exception's name as Iceberg's Java client knows it.
+type apiError struct {
+	code    int
+	kind    string
+	message string
+}
+
+func (e *apiError) Error() string { return e.message }
+
+func badRequest(format string, args ...any) error {
+	return &apiError{http.StatusBadRequest, "BadRequestException", fmt.Sprintf(format, args...)}
+}
+
+func notFound(kind, format string, args ...any) error {
+	return &apiError{http.StatusNotFound, kind, fmt.Sprintf(format, args...)}
+}
+
+// forbidden refuses what would change the lake.
+func forbidden(what string) error {
+	return &apiError{http.StatusForbidden, "ForbiddenException", "tarn derives this catalog from PostgreSQL and does not " + what +
+		": make the change in PostgreSQL, and it appears here with the next publication"}
+}
+
+// warehouseError explains why a warehouse cannot be served.
+func warehouseError(name string, err error) error {
+	var ahead *catalog.AheadError
+	var expired *catalog.ExpiredError
+	switch {
+	case errors.Is(err, catalog.ErrNoDatabase):
+		return notFound("NoSuchWarehouseException", "warehouse %q: no table of that database is in the lake: a warehouse is named after a database that has published tables, or database@LSN", name)
+	case errors.As(err, &ahead), errors.As(err, &expired):
+		return notFound("NoSuchWarehouseException", "warehouse %q: %s", name, err)
+	}
+	return err
+}
+
+// fail writes err as Iceberg's error model. Only what is not a definite refusal is a 5xx.
+func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	var api *apiError
+	if !errors.As(err, &api) {
+		s.opts.Logger.Error("catalog request failed", "method", r.Method, "path", r.URL.EscapedPath(), "error", err)
+		api = &apiError{http.StatusInternalServerError, "InternalServerError", err.Error()}
+		if r.Context().Err() != nil {
+			api = &apiError{http.StatusServiceUnavailable, "ServiceUnavailableException", "the store did not answer in time; try again"}
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(api.code)
+	if r.Method == http.MethodHead {
+		return
+	}
+	// The client may be gone; there is nobody else to tell.
+	_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{"message": api.message, "type": api.kind, "code": api.code}})
+}
+
+func reply(w http.ResponseWriter, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, err = w.Write(b)
+	return ignoreWrite(err)
+}
+
+// ignoreWrite drops the error of a client that went away: the answer has begun, no other can follow.
+func ignoreWrite(error) error { return nil }

@@ -1,0 +1,148 @@
+// Package rest serves the catalog to engines as an Iceberg REST catalog (Iceberg's rest-catalog-open-api.yaml). It reads
+// the catalog's view alone and writes nothing: the tables come from Postgres, and what would change them is refused with
+// 403 and the reason.
+//
+// A warehouse is a database: "app" is the newest publication, "app@0/1A2B3C4D" every table of it at that LSN. A schema is
+// a namespace, of one level.
+package rest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/tarn-db/tarn/catalog"
+)
+
+// Options configure a handler. Only View is required.
+type Options struct {
+	View   catalog.View
+	Logger *slog.Logger
+	// TableConfig is sent with every table and as defaults of every warehouse: what engines need to read the store, such
+	// as client.region, s3.endpoint, s3.path-style-access. Empty for a directory store.
+	TableConfig map[string]string
+	// Credentials are sent with every table, and by the credentials endpoint.
+	Credentials func(ctx context.Context, location string) ([]Credential, error)
+	// Registerer takes the counters; nil counts nothing.
+	Registerer prometheus.Registerer
+	// InFlightMax bounds requests served at once; more are answered 503 at once. Default 256.
+	InFlightMax int
+	// Timeout bounds one request. Default 30 s.
+	Timeout time.Duration
+}
+
+// Credential gives access to locations that begin with Prefix.
+type Credential struct {
+	Prefix string            `json:"prefix"`
+	Config map[string]string `json:"config"`
+}
+
+// bodyBytesMax bounds request bodies.
+const bodyBytesMax = 1 << 20
+
+type server struct {
+	opts     Options
+	routes   []route
+	slots    chan struct{}
+	requests *prometheus.CounterVec
+	seconds  prometheus.Histogram
+}
+
+// New returns the catalog's handler.
+func New(opts Options) (http.Handler, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.InFlightMax <= 0 {
+		opts.InFlightMax = 256
+	}
+	if opts.Timeout <= 0 {
+		opts.Timeout = 30 * time.Second
+	}
+	s := &server{opts: opts, slots: make(chan struct{}, opts.InFlightMax)}
+	s.routes = s.table()
+	s.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tarn_catalog_requests_total", Help: "Requests to the Iceberg REST catalog.",
+	}, []string{"endpoint", "code"})
+	s.seconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "tarn_catalog_request_seconds", Help: "Time to answer a request to the Iceberg REST catalog.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
+	})
+	if opts.Registerer != nil {
+		if err := errors.Join(opts.Registerer.Register(s.requests), opts.Registerer.Register(s.seconds)); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// NewServer is an http.Server around h with limits on slow and oversized requests.
+func NewServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
+		WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+	}
+}
+
+// ServeHTTP answers one request. Every answer that is not 2xx or 304 is an Iceberg error model.
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	rec := &recorder{ResponseWriter: w, code: http.StatusOK}
+	name := s.serve(rec, r)
+	took := time.Since(start)
+	label := http.StatusText(rec.code)
+	if label == "" {
+		label = "other"
+	}
+	s.requests.WithLabelValues(name, label).Inc()
+	s.seconds.Observe(took.Seconds())
+	s.opts.Logger.Debug("catalog request", "method", r.Method, "path", r.URL.EscapedPath(), "query", r.URL.RawQuery,
+		"status", rec.code, "bytes", rec.bytes, "took", took, "agent", r.UserAgent())
+}
+
+// serve returns the endpoint's name.
+func (s *server) serve(w http.ResponseWriter, r *http.Request) string {
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	default:
+		w.Header().Set("Retry-After", "1")
+		s.fail(w, r, &apiError{http.StatusServiceUnavailable, "ServiceUnavailableException", "too many requests at once; try again"})
+		return "overload"
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), s.opts.Timeout)
+	defer cancel()
+	r = r.WithContext(ctx)
+	r.Body = http.MaxBytesReader(w, r.Body, bodyBytesMax)
+	rt, req, err := s.match(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return "unknown"
+	}
+	if err := rt.serve(w, r, req); err != nil {
+		s.fail(w, r, err)
+	}
+	return rt.name()
+}
+
+// recorder notes what was answered.
+type recorder struct {
+	http.ResponseWriter
+	code  int
+	bytes int64
+}
+
+// WriteHeader notes the status.
+func (r *recorder) WriteHeader(code int) {
+	r.code = code
+	r.ResponseWriter.WriteHeader(code)
+}
+
+// Write notes the length.
+func (r *recorder) Write(b []byte) (int, error) {
+	n, err := r.ResponseWriter.Write(b)
+	r.bytes += int64(n)
+	return n, err
+}

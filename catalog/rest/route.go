@@ -1,0 +1,141 @@
+package rest
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/tarn-db/tarn/catalog"
+)
+
+// route is one endpoint. Its template is written as the specification does; segments in braces match any one segment.
+type route struct {
+	method   string
+	template string
+	listed   bool // in the config answer's endpoints
+	handle   func(w http.ResponseWriter, r *http.Request, req *request) error
+	// refuses says what a writing endpoint would do; it is answered 403 without looking further.
+	refuses string
+}
+
+func (rt *route) name() string { return rt.method + " " + rt.template }
+
+// request is what a path said.
+type request struct {
+	warehouse string
+	cut       catalog.Cut
+	pinned    bool
+	vars      map[string]string
+}
+
+// table lists the endpoints. The config answer names those marked as listed, so it is complete and true by construction.
+func (s *server) table() []route {
+	read := func(method, template string, h func(http.ResponseWriter, *http.Request, *request) error) route {
+		return route{method: method, template: template, listed: true, handle: h}
+	}
+	refuse := func(method, template, what string) route {
+		return route{method: method, template: template, listed: true, refuses: what}
+	}
+	const (
+		namespaces = "/v1/{prefix}/namespaces"
+		namespace  = namespaces + "/{namespace}"
+		tables     = namespace + "/tables"
+		table      = tables + "/{table}"
+		views      = namespace + "/views"
+	)
+	return []route{
+		{method: http.MethodGet, template: "/v1/config", handle: s.config},
+		read(http.MethodGet, namespaces, s.listNamespaces),
+		read(http.MethodGet, namespace, s.loadNamespace),
+		read(http.MethodHead, namespace, s.loadNamespace),
+		read(http.MethodGet, tables, s.listTables),
+		read(http.MethodGet, table, s.loadTable),
+		read(http.MethodHead, table, s.headTable),
+		read(http.MethodGet, table+"/credentials", s.loadCredentials),
+		read(http.MethodPost, table+"/metrics", s.metrics),
+		refuse(http.MethodPost, namespaces, "create namespaces"),
+		refuse(http.MethodDelete, namespace, "drop namespaces"),
+		refuse(http.MethodPost, namespace+"/properties", "change namespaces"),
+		refuse(http.MethodPost, tables, "create tables"),
+		refuse(http.MethodPost, table, "take commits to its tables"),
+		refuse(http.MethodDelete, table, "drop tables"),
+		refuse(http.MethodPost, namespace+"/register", "register tables"),
+		refuse(http.MethodPost, "/v1/{prefix}/tables/rename", "rename tables"),
+		refuse(http.MethodPost, "/v1/{prefix}/transactions/commit", "take commits to its tables"),
+		// Answered for clients that ask without looking at the list; listing views costs engines one more request per table.
+		{method: http.MethodGet, template: views, handle: s.listViews},
+		{method: http.MethodPost, template: views, refuses: "create views"},
+		{method: http.MethodGet, template: views + "/{view}", handle: s.noView},
+		{method: http.MethodHead, template: views + "/{view}", handle: s.noView},
+		{method: http.MethodPost, template: views + "/{view}", refuses: "change views"},
+		{method: http.MethodDelete, template: views + "/{view}", refuses: "drop views"},
+		{method: http.MethodPost, template: "/v1/{prefix}/views/rename", refuses: "rename views"},
+	}
+}
+
+func (s *server) endpoints() []string {
+	var list []string
+	for i := range s.routes {
+		if s.routes[i].listed {
+			list = append(list, s.routes[i].name())
+		}
+	}
+	return list
+}
+
+// match finds the endpoint of a request. Paths are split before they are unescaped: names may hold any character.
+func (s *server) match(r *http.Request) (*route, *request, error) {
+	path := r.URL.EscapedPath()
+	if path == "/v1/oauth/tokens" {
+		return nil, nil, notFound("NotFoundException", "this catalog does not issue tokens: connect without credentials, or with a token of your identity provider (DuckDB: AUTHORIZATION_TYPE 'none')")
+	}
+	segments := strings.Split(strings.Trim(path, "/"), "/")
+	for i, seg := range segments {
+		plain, err := url.PathUnescape(seg)
+		if err != nil {
+			return nil, nil, badRequest("path %q is not escaped properly", path)
+		}
+		segments[i] = plain
+	}
+	var allowed []string
+	for i := range s.routes {
+		rt := &s.routes[i]
+		vars, ok := matchTemplate(rt.template, segments)
+		if !ok {
+			continue
+		}
+		if rt.method == r.Method {
+			return rt, &request{vars: vars}, nil
+		}
+		allowed = append(allowed, rt.method)
+	}
+	if len(allowed) > 0 {
+		return nil, nil, &apiError{http.StatusMethodNotAllowed, "MethodNotAllowedException", r.Method + " is not possible on " + path + "; possible: " + strings.Join(allowed, ", ")}
+	}
+	return nil, nil, notFound("NotFoundException", "%s is not part of this Iceberg REST catalog; its root is /v1/config?warehouse=DATABASE", path)
+}
+
+func matchTemplate(template string, segments []string) (map[string]string, bool) {
+	parts := strings.Split(strings.TrimPrefix(template, "/"), "/")
+	if len(parts) != len(segments) {
+		return nil, false
+	}
+	vars := map[string]string{}
+	for i, p := range parts {
+		switch {
+		case p[0] == '{':
+			vars[p[1:len(p)-1]] = segments[i]
+		case p != segments[i]:
+			return nil, false
+		}
+	}
+	return vars, true
+}
+
+// serve resolves the warehouse and calls the endpoint.
+func (rt *route) serve(w http.ResponseWriter, r *http.Request, req *request) error {
+	if rt.refuses != "" {
+		return forbidden(rt.refuses)
+	}
+	return rt.handle(w, r, req)
+}

@@ -1,0 +1,166 @@
+package rest
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"strings"
+
+	"github.com/tarn-db/tarn/catalog"
+	"github.com/tarn-db/tarn/internal/objstore"
+)
+
+func (s *server) find(req *request) (catalog.TableVersion, error) {
+	if err := s.resolve(req); err != nil {
+		return catalog.TableVersion{}, err
+	}
+	namespace, name := req.vars["namespace"], req.vars["table"]
+	if t, ok := req.cut.Table(namespace, name); ok {
+		return t, nil
+	}
+	// Also for a namespace that does not exist, as the specification has it.
+	return catalog.TableVersion{}, notFound("NoSuchTableException", "table %s.%s does not exist in database %s at LSN %s", strings.ReplaceAll(namespace, separator, "."), name, req.cut.Database, req.cut.LSN)
+}
+
+func (s *server) headTable(w http.ResponseWriter, _ *http.Request, req *request) error {
+	if _, err := s.find(req); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (s *server) loadTable(w http.ResponseWriter, r *http.Request, req *request) error {
+	t, err := s.find(req)
+	if err != nil {
+		return err
+	}
+	mode := r.URL.Query().Get("snapshots")
+	switch mode {
+	case "":
+		mode = "all"
+	case "all", "refs":
+	default:
+		return badRequest("snapshots=%q: want all or refs", mode)
+	}
+	etag := s.etag(t, mode)
+	w.Header().Set("ETag", etag)
+	if etagMatches(r.Header.Values("If-None-Match"), etag) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	metadata, err := s.opts.View.Metadata(r.Context(), t)
+	if errors.Is(err, objstore.ErrNotFound) {
+		// The publication left the history while it was asked for.
+		return notFound("NoSuchTableException", "table %s at LSN %s is no longer kept", t.Name, t.LSN)
+	}
+	if err != nil {
+		return err
+	}
+	if mode == "refs" {
+		if metadata, err = onlyReferenced(metadata); err != nil {
+			return err
+		}
+	}
+	result := map[string]any{"metadata-location": t.URL, "metadata": json.RawMessage(metadata), "config": s.tableConfig()}
+	if s.opts.Credentials != nil {
+		creds, err := s.opts.Credentials(r.Context(), t.URL)
+		if err != nil {
+			return err
+		}
+		result["storage-credentials"] = creds
+	}
+	return reply(w, result)
+}
+
+func (s *server) tableConfig() map[string]string {
+	config := maps.Clone(s.opts.TableConfig)
+	if config == nil {
+		config = map[string]string{}
+	}
+	return config
+}
+
+// etag is distinct for each metadata file and value of snapshots: the two have different bodies.
+func (s *server) etag(t catalog.TableVersion, mode string) string {
+	sum := sha256.Sum256([]byte(t.Key + "\x00" + mode))
+	return `"` + hex.EncodeToString(sum[:12]) + `"`
+}
+
+func etagMatches(headers []string, etag string) bool {
+	for _, h := range headers {
+		for _, one := range strings.Split(h, ",") {
+			one = strings.TrimPrefix(strings.TrimSpace(one), "W/")
+			if one == etag || one == "*" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// onlyReferenced leaves in a table's metadata the snapshots that a branch or tag names.
+func onlyReferenced(metadata []byte) ([]byte, error) {
+	var all map[string]json.RawMessage
+	var some struct {
+		Refs map[string]struct {
+			SnapshotID int64 `json:"snapshot-id"`
+		} `json:"refs"`
+		Snapshots []json.RawMessage `json:"snapshots"`
+	}
+	if err := errors.Join(json.Unmarshal(metadata, &all), json.Unmarshal(metadata, &some)); err != nil {
+		return nil, err
+	}
+	wanted := map[int64]bool{}
+	for _, r := range some.Refs {
+		wanted[r.SnapshotID] = true
+	}
+	kept := []json.RawMessage{}
+	for _, raw := range some.Snapshots {
+		var snap struct {
+			ID int64 `json:"snapshot-id"`
+		}
+		if err := json.Unmarshal(raw, &snap); err != nil {
+			return nil, err
+		}
+		if wanted[snap.ID] {
+			kept = append(kept, raw)
+		}
+	}
+	b, err := json.Marshal(kept)
+	if err != nil {
+		return nil, err
+	}
+	all["snapshots"] = b
+	return json.Marshal(all)
+}
+
+func (s *server) loadCredentials(w http.ResponseWriter, r *http.Request, req *request) error {
+	t, err := s.find(req)
+	if err != nil {
+		return err
+	}
+	creds := []Credential{}
+	if s.opts.Credentials != nil {
+		if creds, err = s.opts.Credentials(r.Context(), t.URL); err != nil {
+			return err
+		}
+	}
+	return reply(w, map[string]any{"storage-credentials": creds})
+}
+
+// metrics takes an engine's report of a scan. It is counted with the requests and not kept.
+func (s *server) metrics(w http.ResponseWriter, r *http.Request, req *request) error {
+	if _, err := s.find(req); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return badRequest("metrics report: %s", err)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
