@@ -1,0 +1,158 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tarn-db/tarn/internal/pg"
+)
+
+// answerBytesMax bounds an answer; a status of 100,000 tables is about 20 MB.
+const answerBytesMax = 256 << 20
+
+// ErrTimeout: a wait's time ran out before the LSN was reached.
+var ErrTimeout = errors.New("timed out")
+
+// Client talks to a running server. Errors are one line that names the server.
+type Client struct {
+	Addr string       // host:port of http.listen
+	HTTP *http.Client // http.DefaultClient if nil
+}
+
+// Status asks for the server's status.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var s Status
+	return s, c.call(ctx, http.MethodGet, "/api/v1/status", nil, &s)
+}
+
+// Publications asks what readers can pin, oldest first.
+func (c *Client) Publications(ctx context.Context) ([]PublicationInfo, error) {
+	var p struct{ Publications []PublicationInfo }
+	return p.Publications, c.call(ctx, http.MethodGet, "/api/v1/publications", nil, &p)
+}
+
+// Ready asks whether readers are served current data.
+func (c *Client) Ready(ctx context.Context) (ready bool, reasons []string, err error) {
+	var r readiness
+	err = c.call(ctx, http.MethodGet, "/readyz", nil, &r)
+	var se *ServerError
+	if errors.As(err, &se) && se.Code == http.StatusServiceUnavailable {
+		err = nil
+	}
+	return r.Ready, r.Reasons, err
+}
+
+// Resync asks to rebuild one table, or everything.
+func (c *Client) Resync(ctx context.Context, table string, all bool) error {
+	return c.call(ctx, http.MethodPost, "/api/v1/resync", resyncRequest{Table: table, All: all}, nil)
+}
+
+// Wait blocks until the stage has reached lsn. It returns an error that wraps ErrTimeout after timeout.
+func (c *Client) Wait(ctx context.Context, stage Stage, lsn pg.LSN, timeout time.Duration) (WaitResult, error) {
+	deadline := time.Now().Add(timeout)
+	for {
+		left := min(max(0, time.Until(deadline)), WaitMax)
+		q := url.Values{"lsn": {lsn.String()}, "for": {string(stage)}, "timeout": {left.String()}}
+		var r WaitResult
+		err := c.call(ctx, http.MethodGet, "/api/v1/wait?"+q.Encode(), nil, &r)
+		var se *ServerError
+		if errors.As(err, &se) && se.Code == http.StatusGatewayTimeout {
+			if time.Until(deadline) > 0 {
+				continue
+			}
+			return r, fmt.Errorf("%w after %s: %s has reached %s, not %s: see `tarn status`", ErrTimeout, timeout, stage, r.Reached, lsn)
+		}
+		return r, err
+	}
+}
+
+// ServerError is an answer other than success.
+type ServerError struct {
+	Addr    string
+	Code    int // HTTP status
+	Message string
+}
+
+func (e *ServerError) Error() string { return fmt.Sprintf("tarn at %s: %s", e.Addr, e.Message) }
+
+func (c *Client) call(ctx context.Context, method, path string, send, receive any) error {
+	var body io.Reader
+	if send != nil {
+		b, err := json.Marshal(send)
+		if err != nil {
+			panic("BUG: admin: " + err.Error())
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.Addr+path, body)
+	if err != nil {
+		return fmt.Errorf("server address %q is not host:port: give --http HOST:PORT", c.Addr)
+	}
+	if send != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	hc := c.HTTP
+	if hc == nil {
+		hc = http.DefaultClient
+	}
+	resp, err := hc.Do(req)
+	if err != nil {
+		return c.unreachable(ctx, err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, answerBytesMax))
+	if err != nil {
+		return c.unreachable(ctx, err)
+	}
+	if resp.StatusCode >= 300 {
+		if receive != nil {
+			_ = json.Unmarshal(data, receive) // an answer of another shape leaves it as it is; the error says enough
+		}
+		return &ServerError{Addr: c.Addr, Code: resp.StatusCode, Message: serverMessage(resp.StatusCode, data)}
+	}
+	if receive == nil {
+		return nil
+	}
+	if err := json.Unmarshal(data, receive); err != nil {
+		return fmt.Errorf("%s does not answer as tarn does (%v): give tarn's address with --http or --config", c.Addr, err)
+	}
+	return nil
+}
+
+func serverMessage(code int, data []byte) string {
+	var e struct{ Error string }
+	if json.Unmarshal(data, &e) == nil && e.Error != "" {
+		return e.Error
+	}
+	return "it answered " + strconv.Itoa(code) + " " + http.StatusText(code) + ": is that tarn's http.listen?"
+}
+
+func (c *Client) unreachable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	why := err.Error()
+	var op *net.OpError
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		why = "connection refused"
+	case errors.As(err, &op):
+		why = op.Err.Error()
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		why = "it hung up"
+	}
+	return fmt.Errorf("no tarn at %s (%s): start `tarn serve`, or give its address with --http or --config", c.Addr, strings.TrimSpace(why))
+}
+
+func itoa(n uint64) string { return strconv.FormatUint(n, 10) }

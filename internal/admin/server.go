@@ -1,0 +1,229 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"mime"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/tarn-db/tarn/internal/pg"
+)
+
+const (
+	// WaitMax is the longest a single wait request is held; a client that wants longer asks again.
+	WaitMax = 10 * time.Minute
+	// waitDefault is the wait without a timeout parameter.
+	waitDefault = 30 * time.Second
+	// bodyBytesMax bounds request bodies.
+	bodyBytesMax = 1 << 16
+	// drain is how long Serve lets running requests finish.
+	drain = 2 * time.Second
+)
+
+// Options are what a Server needs. All but Version are required.
+type Options struct {
+	Source    Source
+	Freshness *FreshnessTracker
+	Version   string
+	Logger    *slog.Logger
+}
+
+// Server answers on http.listen.
+type Server struct {
+	source   Source
+	log      *slog.Logger
+	handler  http.Handler
+	registry *prometheus.Registry
+}
+
+// New makes a server.
+func New(o Options) *Server {
+	s := &Server{source: o.Source, log: o.Logger, registry: newRegistry(o)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /api/v1/status", s.status)
+	mux.HandleFunc("GET /api/v1/tables", s.tables)
+	mux.HandleFunc("GET /api/v1/publications", s.publications)
+	mux.HandleFunc("GET /api/v1/wait", s.wait)
+	mux.HandleFunc("POST /api/v1/resync", s.resync)
+	s.handler = mux
+	return s
+}
+
+// Registerer takes the metrics of other parts of the server, which GET /metrics then shows too.
+func (s *Server) Registerer() prometheus.Registerer { return s.registry }
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// Serve answers on l until the context ends; then it ends held waits, lets the rest finish and returns nil.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	srv := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(l) }()
+	select {
+	case err := <-done:
+		return fmt.Errorf("http on %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	defer cancel()
+	if err := srv.Shutdown(stop); err != nil {
+		srv.Close()
+	}
+	<-done
+	return nil
+}
+
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
+	reply(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+	ready, reasons := s.source.Ready()
+	code := http.StatusOK
+	if !ready {
+		code = http.StatusServiceUnavailable
+	}
+	reply(w, code, readiness{Ready: ready, Reasons: notNil(reasons)})
+}
+
+type readiness struct {
+	Ready   bool     `json:"ready"`
+	Reasons []string `json:"reasons"`
+}
+
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+	st := s.source.Status()
+	st.Tables = notNil(st.Tables)
+	reply(w, http.StatusOK, st)
+}
+
+func (s *Server) tables(w http.ResponseWriter, _ *http.Request) {
+	reply(w, http.StatusOK, map[string][]Table{"tables": notNil(s.source.Status().Tables)})
+}
+
+func (s *Server) publications(w http.ResponseWriter, _ *http.Request) {
+	reply(w, http.StatusOK, map[string][]PublicationInfo{"publications": notNil(s.source.Publications())})
+}
+
+// WaitResult is the answer to a wait: 200 when reached, 504 when the time ran out, 503 when the stage stopped.
+type WaitResult struct {
+	For     Stage  `json:"for"`
+	LSN     pg.LSN `json:"lsn"`     // asked for
+	Reached pg.LSN `json:"reached"` // where the stage is now
+	Error   string `json:"error,omitempty"`
+}
+
+func (s *Server) wait(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	lsn, err := pg.ParseLSN(q.Get("lsn"))
+	if err != nil {
+		fail(w, http.StatusBadRequest, "parameter lsn: "+err.Error())
+		return
+	}
+	stage := StagePublished
+	if v := q.Get("for"); v != "" {
+		stage = Stage(v)
+	}
+	if !slices.Contains(Stages, stage) {
+		fail(w, http.StatusBadRequest, fmt.Sprintf("parameter for: %q is none of %v", stage, Stages))
+		return
+	}
+	timeout := waitDefault
+	if v := q.Get("timeout"); v != "" {
+		if timeout, err = time.ParseDuration(v); err != nil || timeout < 0 {
+			fail(w, http.StatusBadRequest, fmt.Sprintf("parameter timeout: %q is no duration such as 30s", v))
+			return
+		}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), min(timeout, WaitMax))
+	defer cancel()
+	err = s.source.WaitFor(ctx, stage, lsn)
+	st := s.source.Status()
+	res := WaitResult{For: stage, LSN: lsn, Reached: st.At(stage)}
+	switch {
+	case err == nil:
+		reply(w, http.StatusOK, res)
+	case errors.Is(err, context.DeadlineExceeded) && r.Context().Err() == nil:
+		res.Error = fmt.Sprintf("timed out waiting for %s LSN %s, it is at %s", stage, lsn, res.Reached)
+		reply(w, http.StatusGatewayTimeout, res)
+	case errors.Is(err, context.Canceled):
+		res.Error = "the server is stopping"
+		reply(w, http.StatusServiceUnavailable, res)
+	default:
+		res.Error = err.Error()
+		reply(w, http.StatusServiceUnavailable, res)
+	}
+}
+
+type resyncRequest struct {
+	Table string `json:"table"`
+	All   bool   `json:"all"`
+}
+
+func (s *Server) resync(w http.ResponseWriter, r *http.Request) {
+	// A web page may post forms and plain text anywhere without being asked; JSON it may not.
+	if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t != "application/json" {
+		fail(w, http.StatusUnsupportedMediaType, "send Content-Type: application/json")
+		return
+	}
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, bodyBytesMax))
+	dec.DisallowUnknownFields()
+	var req resyncRequest
+	if err := dec.Decode(&req); err != nil || (req.Table == "") == !req.All {
+		fail(w, http.StatusBadRequest, `send {"table":"database.schema.table"} or {"all":true}`)
+		return
+	}
+	switch err := s.source.Resync(r.Context(), req.Table, req.All); {
+	case err == nil:
+		s.log.Info("resync requested", "table", req.Table, "all", req.All)
+		reply(w, http.StatusAccepted, map[string]string{"status": "accepted"})
+	case errors.Is(err, ErrUnknownTable):
+		fail(w, http.StatusNotFound, err.Error())
+	case errors.Is(err, ErrRefused):
+		fail(w, http.StatusConflict, err.Error())
+	default:
+		fail(w, http.StatusInternalServerError, err.Error())
+	}
+}
+
+func fail(w http.ResponseWriter, code int, message string) {
+	reply(w, code, map[string]string{"error": message})
+}
+
+func reply(w http.ResponseWriter, code int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("BUG: admin: " + err.Error())
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	w.Write(append(b, '\n'))
+}
+
+// notNil makes an empty list print as [] and not as null.
+func notNil[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}

@@ -1,0 +1,223 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+const full = `store: file:///lake
+data_dir: /var/lib/tarn
+source: {url: "postgres://replicator:${PGPASS}@db/app?sslmode=verify-full", slot: tarn_a, synchronous: true}
+catalog: {listen: 127.0.0.1:8181}
+sql: {listen: 127.0.0.1:5433}
+http: {listen: "[::1]:8080"}
+publish: {interval: 250ms}
+memory: 2GiB
+tables:
+  - match: "app.public.*"
+    format_version: 2
+    readers: [spark, trino, duckdb]
+  - match: "app.private.*"
+    exclude: true
+`
+
+func env(pairs ...string) func(string) (string, bool) {
+	m := map[string]string{}
+	for i := 0; i < len(pairs); i += 2 {
+		m[pairs[i]] = pairs[i+1]
+	}
+	return func(k string) (string, bool) { v, ok := m[k]; return v, ok }
+}
+
+func load(t *testing.T, text string, environ func(string) (string, bool), flags map[string]string) (*Config, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "tarn.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return Load(Options{File: path, Env: environ, Flags: flags})
+}
+
+func TestLoad(t *testing.T) {
+	c, err := load(t, full, env("PGPASS", "a#b: c"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (Source{URL: "postgres://replicator:a#b: c@db/app?sslmode=verify-full", Slot: "tarn_a", Synchronous: true}); c.Source != want {
+		t.Errorf("source %+v, want %+v", c.Source, want)
+	}
+	if c.Store != "file:///lake" || c.DataDir != "/var/lib/tarn" || c.HTTP.Listen != "[::1]:8080" || c.Publish.Interval != 250*time.Millisecond || c.Memory != 2<<30 {
+		t.Errorf("got %+v", c)
+	}
+	if r := c.Tables.For("app", "public", "orders"); r.Exclude || !reflect.DeepEqual(r.Readers, []string{"spark", "trino", "duckdb"}) {
+		t.Errorf("app.public.orders: %+v", r)
+	}
+	if !c.Tables.For("app", "private", "orders").Exclude || c.Tables.For("other", "private", "orders").Exclude {
+		t.Error("exclude matches the wrong tables")
+	}
+}
+
+// TestLayers: default < file < variable < flag, and each setting knows which it came from.
+func TestLayers(t *testing.T) {
+	text := "store: file:///a\ndata_dir: /a\nsource: {url: host=a}\n"
+	c, err := load(t, text, env("TARN_STORE", "file:///b", "TARN_DATA_DIR", "/b", "TARN_SOURCE", ""), map[string]string{"store": "file:///c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]string{"store": "--store", "data_dir": "TARN_DATA_DIR", "source.url": "tarn.yaml:3", "memory": "default"} {
+		if got := c.Origin(key); got != want {
+			t.Errorf("%s comes from %s, want %s", key, got, want)
+		}
+	}
+	if c.Store != "file:///c" || c.DataDir != "/b" || c.Source.URL != "host=a" {
+		t.Errorf("got %+v", c)
+	}
+}
+
+// base is a valid file that each bad case adds to.
+const base = "store: file:///lake\ndata_dir: /d\nsource: {url: host=a}\n"
+
+// TestBadSettings: each mistake is one line with where, what and a fix.
+func TestBadSettings(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{base + "stroe: x\n", "tarn.yaml:4: unknown key stroe: did you mean store?"},
+		{base + "http: {lisen: x}\n", "tarn.yaml:4: unknown key lisen in http: did you mean listen?"},
+		{base + "zzzzzzzz: 1\n", "tarn.yaml:4: unknown key zzzzzzzz: known keys are store, data_dir,"},
+		{base + "tables:\n  - match: a.b.c\n    exlude: true\n", "tarn.yaml:6: unknown key exlude in tables: did you mean exclude?"},
+		{base + "tables:\n  - exclude: true\n", "tarn.yaml:5: a rule of tables has no match"},
+		{base + "tables:\n  - match: a.b\n", `tarn.yaml:5: match of a rule in tables is "a.b": write "database.schema.table"`},
+		{base + "tables:\n  - {match: a.b.c, partition_by: [x]}\n", "partition_by is not supported yet"},
+		{base + "tables:\n  - {match: a.b.c, sort_by: [x]}\n", "sort_by is not supported yet"},
+		{base + "tables:\n  - {match: a.b.c, format_version: 3}\n", "format version 3 is not supported yet"},
+		{base + "tables:\n  - {match: a.b.c, readers: [sparc]}\n", "sparc is no known reader"},
+		{base + "tables:\n  - {match: a.b.c, readers: spark}\n", "readers is not a list: write readers: [spark]"},
+		{base + "tables: {match: x}\n", "tarn.yaml:4: tables holds no list"},
+		{base + "publish: {databases: {app: {interval: 5s}}}\n", "publish.databases.app.interval is not supported yet"},
+		{base + "publish: {interval: 5}\n", `tarn.yaml:4: publish.interval is "5": write a number with a unit`},
+		{base + "publish: {interval: 1ns}\n", "publish.interval is 1ns: write between"},
+		{base + "memory: lots\n", `memory is "lots": write a size such as`},
+		{base + "memory: 1KiB\n", "memory is 1KiB: write at least 64MiB"},
+		{base + "http: {listen: 0.0.0.0:8080}\n", "tarn.yaml:4: http.listen 0.0.0.0:8080 can be reached from other hosts"},
+		{base + "catalog: {listen: \":8181\"}\n", "catalog.listen :8181 can be reached from other hosts"},
+		{base + "sql: {listen: 127.0.0.1}\n", "write host:port"},
+		{base + "sql: {listen: 127.0.0.1:8080}\n", "sql.listen and http.listen share port 8080"},
+		{"store: ftp://x\ndata_dir: /d\n", `store is "ftp://x"`},
+		{"store: file://x\ndata_dir: /d\n", "with three slashes"},
+		{"store: file:///d\ndata_dir: /d\nsource: {url: host=a}\n", "data_dir and store are the same folder"},
+		{"data_dir: /d\n", "store is not set: set store in tarn.yaml, --store or TARN_STORE"},
+		{"store: file:///d\n", "data_dir is not set"},
+		{"store: file:///d\ndata_dir: /e\n", "source.url is not set"},
+		{"store: file:///d\ndata_dir: /e\nsource: {url: mysql}\n", `tarn.yaml:3: source.url is "mysql"`},
+		{base + "source: {slot: Tarn-1}\n", "not YAML"}, // a key twice
+		{"store: file:///d\ndata_dir: /e\nsource: {url: host=a, slot: Tarn-1}\n", `tarn.yaml:3: source.slot is "Tarn-1"`},
+		{"store: file:///d\ndata_dir: /e\nsource: {url: host=a, synchronous: yes}\n", "write true or false"},
+		{"store: file:///d\ndata_dir: /e\nsource: {url: \"host=${NOPE}\"}\n", "tarn.yaml:3: source.url: environment variable NOPE is not set"},
+		{"source: postgres://db\n", "tarn.yaml:1: source holds no mapping: write url, slot, synchronous as key: value"},
+		{"store: [a]\n", "store is a list: write one value"},
+		{"store:\n", "store has no single value"},
+		{"just text\n", "the file holds no mapping"},
+		{"store: \"a\n", "not YAML"},
+		{"a: b\n---\nc: d\n", "unknown key a"},
+	} {
+		_, err := load(t, c.text, env(), nil)
+		if err == nil {
+			t.Errorf("accepted:\n%s", c.text)
+			continue
+		}
+		if got := err.Error(); !strings.Contains(got, c.want) || strings.Contains(got, "\n") {
+			t.Errorf("got  %s\nwant %s\nfor:\n%s", got, c.want, c.text)
+		}
+	}
+}
+
+func TestHTTPListenNeedsNothingElse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tarn.yaml")
+	if err := os.WriteFile(path, []byte("source: {url: \"${UNSET}\"}\nhttp: {listen: 127.0.0.1:9999}\nmemory: lots\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := HTTPListen(Options{File: path, Env: env()}); got != "127.0.0.1:9999" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+func TestErrorsHidePasswords(t *testing.T) {
+	for _, dsn := range []string{
+		"postgres://u:hunter2@h/db", "postgresql://u:hunter2/x@h/db", "postgres://u@h/db?password=hunter2",
+		"host=h password=hunter2 user=u", "host=h password='hunter2 \\'x' user=u", "host=h sslpassword = hunter2",
+	} {
+		got := Redact(dsn)
+		if strings.Contains(got, "hunter2") || !strings.Contains(got, "h") {
+			t.Errorf("Redact(%q) = %q", dsn, got)
+		}
+	}
+}
+
+func TestPatterns(t *testing.T) {
+	for _, c := range []struct {
+		pattern string
+		name    [3]string
+		want    bool
+	}{
+		{"app.public.*", [3]string{"app", "public", "orders"}, true},
+		{"app.public.*", [3]string{"app", "publicX", "orders"}, false},
+		{"*.*.*", [3]string{"a", "b", "c.d"}, true},
+		{"app.public.ev*_20*", [3]string{"app", "public", "events_2024"}, true},
+		{"app.public.ev*_20*", [3]string{"app", "public", "events_1999"}, false},
+		{`app.public."a.*"`, [3]string{"app", "public", "a.*"}, true},
+		{`app.public."a.*"`, [3]string{"app", "public", "a.b"}, false},
+		{`app.public."a""b"`, [3]string{"app", "public", `a"b`}, true},
+	} {
+		p, err := ParsePattern(c.pattern)
+		if err != nil {
+			t.Fatalf("%s: %v", c.pattern, err)
+		}
+		if got := p.Matches(c.name[0], c.name[1], c.name[2]); got != c.want {
+			t.Errorf("%s matches %v: %v, want %v", c.pattern, c.name, got, c.want)
+		}
+	}
+	for _, bad := range []string{"", "a", "a.b", "a.b.c.d", "a..c", `a.b."c`, `a.b."c"d`, `a.b.""`, "a.b."} {
+		if _, err := ParsePattern(bad); err == nil {
+			t.Errorf("%q accepted", bad)
+		}
+	}
+}
+
+func TestSizes(t *testing.T) {
+	for in, want := range map[string]Size{"0": 0, "512": 512, "64MiB": 64 << 20, "2GiB": 2 << 30, "1 TB": 1 << 40, "8kB": 8192} {
+		if got, err := ParseSize(in); got != want || err != nil {
+			t.Errorf("%q: %d, %v", in, got, err)
+		}
+	}
+	for _, bad := range []string{"", "GiB", "-1", "1.5GiB", "1XB", "9999999999TiB", "GiB2"} {
+		if n, err := ParseSize(bad); err == nil {
+			t.Errorf("%q accepted as %d", bad, n)
+		}
+	}
+	if s := Size(2 << 30).String(); s != "2GiB" {
+		t.Error(s)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(full))
+	f.Add([]byte("a: &x [*x]\n? b\n: c"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		entries, err := parse("tarn.yaml", data)
+		if err != nil {
+			if strings.ContainsAny(err.Error(), "\n") {
+				t.Fatalf("error of several lines: %q", err)
+			}
+			return
+		}
+		c := defaults()
+		for _, e := range entries {
+			if err := c.setEntry(e, env()); err != nil {
+				return
+			}
+		}
+	})
+}

@@ -1,0 +1,160 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Limits of the values.
+const (
+	MemoryMin          Size = 64 << 20
+	PublishIntervalMin      = 20 * time.Millisecond
+	PublishIntervalMax      = time.Hour
+)
+
+// slotName is what Postgres allows (ReplicationSlotValidateName).
+var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
+
+// validate checks what a value's own parser could not: ranges, what must be set, and how settings go together.
+func (c *Config) validate(env func(string) (string, bool)) error {
+	for _, check := range []func() error{
+		c.checkStore, c.checkDataDir,
+		func() error { return c.checkSource(env) },
+		c.checkListeners, c.checkPublish, c.checkRules, c.checkMemory,
+	} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bad makes the error of a setting whose value was written somewhere.
+func (c *Config) bad(key, what, fix string) error {
+	e := &Error{What: what, Fix: fix}
+	if w, ok := c.origins[key]; ok {
+		e.Where = w
+	}
+	return e
+}
+
+func (c *Config) checkStore() error {
+	const fix = "write file:///dir or s3://bucket/prefix"
+	scheme, rest, ok := strings.Cut(c.Store, "://")
+	switch {
+	case c.Store == "":
+		return c.bad("store", "store is not set", "set store in tarn.yaml, --store or TARN_STORE, such as file:///var/lib/tarn-lake")
+	case ok && scheme == "file" && !strings.HasPrefix(rest, "/"):
+		return c.bad("store", fmt.Sprintf("store %q names no absolute folder", c.Store), "write file:///dir with three slashes")
+	case ok && scheme == "file":
+		return nil
+	case ok && scheme == "s3" && rest != "" && rest[0] != '/':
+		return nil
+	}
+	return c.bad("store", fmt.Sprintf("store is %q", c.Store), fix)
+}
+
+func (c *Config) checkDataDir() error {
+	if c.DataDir == "" {
+		return c.bad("data_dir", "data_dir is not set", "set data_dir in tarn.yaml, --data-dir or TARN_DATA_DIR, such as /var/lib/tarn")
+	}
+	abs, err := filepath.Abs(c.DataDir)
+	if err != nil {
+		return c.bad("data_dir", fmt.Sprintf("data_dir %q has no absolute path (%v)", c.DataDir, err), "write one that starts with /")
+	}
+	c.DataDir = abs
+	if dir, ok := strings.CutPrefix(c.Store, "file://"); ok && filepath.Clean(dir) == abs {
+		return c.bad("data_dir", fmt.Sprintf("data_dir and store are the same folder %s", abs), "give each its own")
+	}
+	return nil
+}
+
+func (c *Config) checkSource(env func(string) (string, bool)) error {
+	if c.Source.URL == "" {
+		for _, v := range []string{"PGHOST", "PGHOSTADDR", "PGSERVICE"} {
+			if s, ok := env(v); ok && s != "" {
+				return c.checkSlot()
+			}
+		}
+		return c.bad("source.url", "source.url is not set", "set source.url in tarn.yaml, --source or TARN_SOURCE, such as postgres://replicator@db/app")
+	}
+	uri := strings.HasPrefix(c.Source.URL, "postgres://") || strings.HasPrefix(c.Source.URL, "postgresql://")
+	if !uri && !strings.Contains(c.Source.URL, "=") {
+		return c.bad("source.url", fmt.Sprintf("source.url is %q", Redact(c.Source.URL)), "write postgres://user@host/db, or host=... user=... dbname=...")
+	}
+	return c.checkSlot()
+}
+
+func (c *Config) checkSlot() error {
+	if !slotName.MatchString(c.Source.Slot) {
+		return c.bad("source.slot", fmt.Sprintf("source.slot is %q", c.Source.Slot), "use lower case letters, digits and underscores, at most 63")
+	}
+	return nil
+}
+
+func (c *Config) checkListeners() error {
+	taken := map[string]string{}
+	for _, l := range []struct{ key, addr string }{
+		{"catalog.listen", c.Catalog.Listen}, {"sql.listen", c.SQL.Listen}, {"http.listen", c.HTTP.Listen},
+	} {
+		if err := c.checkListener(l.key, l.addr); err != nil {
+			return err
+		}
+		_, port, _ := net.SplitHostPort(l.addr)
+		if other, ok := taken[port]; ok && port != "0" {
+			return c.bad(l.key, fmt.Sprintf("%s and %s share port %s", other, l.key, port), "give each its own")
+		}
+		taken[port] = l.key
+	}
+	return nil
+}
+
+// checkListener holds every endpoint to loopback: none of them speaks TLS or asks who is there yet.
+func (c *Config) checkListener(key, addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return c.bad(key, fmt.Sprintf("%s is %q", key, addr), "write host:port, such as 127.0.0.1:8080")
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return c.bad(key, fmt.Sprintf("%s is %q", key, addr), "write a port between 0 and 65535")
+	}
+	ip, err := netip.ParseAddr(host)
+	if host == "localhost" || err == nil && ip.IsLoopback() {
+		return nil
+	}
+	return c.bad(key, fmt.Sprintf("%s %s can be reached from other hosts, and tarn has no TLS and authentication for it yet", key, addr),
+		"listen on 127.0.0.1:"+port+" and put a proxy or tunnel with TLS in front")
+}
+
+func (c *Config) checkPublish() error {
+	if d := c.Publish.Interval; d < PublishIntervalMin || d > PublishIntervalMax {
+		return c.bad("publish.interval", fmt.Sprintf("publish.interval is %s", d), fmt.Sprintf("write between %s and %s", PublishIntervalMin, PublishIntervalMax))
+	}
+	// One publication moves all databases of the cluster to one LSN, so there is one clock.
+	for db := range c.Publish.Databases {
+		return c.bad("publish.databases", fmt.Sprintf("publish.databases.%s.interval is not supported yet", db), "remove publish.databases and set publish.interval for all")
+	}
+	return nil
+}
+
+func (c *Config) checkRules() error {
+	for _, r := range c.Tables {
+		if r.Match.text == "" {
+			return &Error{Where: r.where, What: "a rule of tables has no match", Fix: `add match: "database.schema.table"`}
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkMemory() error {
+	if c.Memory < MemoryMin {
+		return c.bad("memory", fmt.Sprintf("memory is %s", c.Memory), fmt.Sprintf("write at least %s", MemoryMin))
+	}
+	return nil
+}
