@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tarn-db/tarn/internal/admin"
+	"github.com/tarn-db/tarn/internal/pg"
+)
+
+// cmdAdmin serves the admin API of a server that stands still, for the scripts of the client verbs: `admin VAR` names
+// its address. Its published LSN is 0/3000; nothing beyond is ever reached.
+func cmdAdmin(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: admin VAR")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	srv := admin.New(admin.Options{Source: still{}, Freshness: admin.NewFreshnessTracker(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ctx, l) }()
+	ts.Defer(func() { cancel(); <-done })
+	ts.Setenv(args[0], l.Addr().String())
+}
+
+type still struct{}
+
+func (still) Status() admin.Status {
+	return admin.Status{
+		State: admin.StateCorrupt, Error: "at 0/4100: relation 1663/5/16384 fork main block 7: no line pointer 3",
+		Source:    admin.SourceInfo{Version: "18.6", SystemID: 7480000000000000001, Timeline: 1},
+		SourceLSN: 0x5000, ReceiveLSN: 0x5000, CommitLSN: 0x5000, ArchivedLSN: 0x4000, RedoLSN: 0x4100, CutLSN: 0x3000, PublishedLSN: 0x3000,
+		LagBytes: 0x2000, LagMS: 1500, Freshness: admin.Freshness{P50: 512, P99: 980.4, Samples: 12}, Memory: admin.Memory{UsedBytes: 3 << 20, LimitBytes: 1 << 30},
+		Tables: []admin.Table{
+			{Name: "app.public.orders", State: admin.TableLive, Rows: 1234567, DataFiles: 12, DeleteFiles: 3, LSN: 0x3000},
+			{Name: "app.public.shapes", State: admin.TableError, Error: "corrupt page"},
+		},
+	}
+}
+
+func (s still) WaitFor(ctx context.Context, stage admin.Stage, lsn pg.LSN) error {
+	st := s.Status()
+	if st.At(stage) >= lsn {
+		return nil
+	}
+	if stage == admin.StageRedo {
+		return fmt.Errorf("redo has stopped: %s", st.Error)
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (still) Resync(_ context.Context, table string, all bool) error {
+	switch {
+	case all:
+		return fmt.Errorf("%w: a base backup runs", admin.ErrRefused)
+	case table != "app.public.orders":
+		return fmt.Errorf("%s: %w: see `tarn tables`", table, admin.ErrUnknownTable)
+	}
+	return nil
+}
+
+func (still) Publications() []admin.PublicationInfo {
+	return []admin.PublicationInfo{{Seq: 1, LSN: 0x3000, PublishedAt: time.Unix(0, 0)}}
+}
+
+func (still) Ready() (bool, []string) { return false, []string{"corrupt"} }

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/tarn-db/tarn/internal/config"
+	"github.com/tarn-db/tarn/internal/objstore"
+)
+
+// preflight checks what tarn itself needs before it touches the source: the store can be written, the data directory is
+// ours alone, the ports are free. What it returns holds the data directory until closed.
+func preflight(ctx context.Context, cfg *config.Config) (io.Closer, error) {
+	for _, l := range []struct{ key, addr string }{
+		{"http.listen", cfg.HTTP.Listen}, {"catalog.listen", cfg.Catalog.Listen}, // nothing listens on sql.listen yet
+	} {
+		if err := checkPort(l.key, l.addr); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkStore(ctx, cfg.Store); err != nil {
+		return nil, err
+	}
+	return holdDataDir(cfg.DataDir)
+}
+
+func checkPort(key, addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err == nil {
+		return l.Close()
+	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s %s is taken by another process: stop it, or give another address with --%s", key, addr, strings.Replace(key, ".", "-", 1))
+	}
+	return fmt.Errorf("%s %s cannot be listened on (%w): give another address with --%s", key, addr, cause(err), strings.Replace(key, ".", "-", 1))
+}
+
+// checkStore puts and deletes a small object, so that a store that cannot be written is known before hours of copying.
+func checkStore(ctx context.Context, url string) error {
+	store, err := objstore.Open(url)
+	if err != nil {
+		return fmt.Errorf("store %s cannot be opened (%w): check store in tarn.yaml or --store", url, cause(err))
+	}
+	defer store.Close()
+	key := "preflight-" + rand.Text()
+	if _, err = store.PutIfAbsent(ctx, key, []byte("tarn\n")); err == nil {
+		err = store.Delete(ctx, key)
+	}
+	if err != nil {
+		return fmt.Errorf("store %s cannot be written (%w): give the user tarn runs as the right to write there, or name another with --store", url, cause(err))
+	}
+	return nil
+}
+
+// holdDataDir makes the data directory if need be and locks it: two servers in one would tear each other's log.
+func holdDataDir(dir string) (io.Closer, error) {
+	const fix = "give the user tarn runs as the right to write there, or name another with --data-dir"
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data_dir %s cannot be made (%w): %s", dir, cause(err), fix)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("data_dir %s cannot be written (%w): %s", dir, cause(err), fix)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("data_dir %s is in use by another tarn: stop that one, or give this one its own with --data-dir", dir)
+	}
+	return f, nil
+}
+
+// cause strips the operation and path from a system error: our own message names them better.
+func cause(err error) error {
+	var pe *fs.PathError
+	var ne *net.OpError
+	var se *os.SyscallError
+	switch {
+	case errors.As(err, &pe):
+		return pe.Err
+	case errors.As(err, &se):
+		return se.Err
+	case errors.As(err, &ne):
+		return ne.Err
+	}
+	return err
+}

@@ -1,0 +1,231 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tarn-db/tarn/ingest"
+	"github.com/tarn-db/tarn/ingest/receive"
+	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/admin"
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/progress"
+	"github.com/tarn-db/tarn/materialize"
+	"github.com/tarn-db/tarn/materialize/lake"
+	"github.com/tarn-db/tarn/pageserver"
+)
+
+// attached runs from the source to the lake until something ends it: the context, a resync, or an error that the state
+// will show. fresh asks for a new base backup whatever the store holds.
+func (s *Server) attached(ctx context.Context, fresh bool) error {
+	s.setState(admin.StateAttaching, nil)
+	opt := s.ingestOptions()
+	var tl *pageserver.Timeline
+	if fresh {
+		s.eng.Attach(nil) // what it held of the former pages is needed for the new ones
+		if err := ingest.Resync(ctx, opt); err != nil {
+			return &stopError{admin.StateStopped, fmt.Errorf("resync: %w", err)}
+		}
+		if err := s.eng.Resync("", true); err != nil { // tables in error as well, whose rows are in the lake already
+			return err
+		}
+	} else {
+		var err error
+		if tl, err = pageserver.Open(ctx, s.pageOptions()); err != nil && !errors.Is(err, pageserver.ErrNoTimeline) {
+			return err
+		}
+	}
+	ing, err := ingest.Open(ctx, opt)
+	if err != nil {
+		if tl != nil {
+			err = errors.Join(err, tl.Close())
+		}
+		return err
+	}
+	s.setIngest(ing)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return ing.Run(gctx) })
+	g.Go(func() error {
+		err := s.follow(gctx, ing, tl)
+		if gctx.Err() == nil && receivesOn(err) {
+			s.stopped(err)
+			<-gctx.Done()
+		}
+		return err
+	})
+	g.Go(func() error {
+		select {
+		case <-s.resync:
+			return errResync
+		case <-gctx.Done():
+			return nil
+		}
+	})
+	err = g.Wait()
+	s.setIngest(nil)
+	return errors.Join(err, ing.Close())
+}
+
+// receivesOn says whether WAL is received and archived on though the timeline has stopped: what cannot be read today may
+// be put right tomorrow, and the source's slot must not hold WAL until then.
+func receivesOn(err error) bool {
+	var stop *stopError
+	return errors.As(err, &stop) && stop.state == admin.StateCorrupt
+}
+
+func (s *Server) ingestOptions() ingest.Options {
+	return ingest.Options{
+		Source: receive.Source{URL: s.cfg.Source.URL}, Slot: s.cfg.Source.Slot, Synchronous: s.cfg.Source.Synchronous, DataDir: s.cfg.DataDir,
+		Store: s.store, Published: func() pg.LSN { return s.marks.At(admin.StagePublished) }, Logger: s.log,
+	}
+}
+
+func (s *Server) pageOptions() pageserver.Options {
+	return pageserver.Options{Store: s.store, MemoryBytes: s.pagesMemory(), CacheDir: filepath.Join(s.cfg.DataDir, "layers"), Logger: s.log}
+}
+
+func (s *Server) setIngest(ing *ingest.Service) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ing = ing
+}
+
+// follow redoes WAL from where the page store is, after a base backup if there is none.
+func (s *Server) follow(ctx context.Context, ing *ingest.Service, tl *pageserver.Timeline) error {
+	if tl == nil {
+		s.setState(admin.StateCopying, nil)
+		var err error
+		if tl, err = s.bootstrap(ctx, ing); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return err
+		}
+	}
+	defer tl.Close()
+	if id := ing.Cluster().SystemID; id != tl.SystemID() {
+		return fmt.Errorf("store %s holds pages of the cluster with system identifier %d, the source is %d: give another --store, or attach to the former source", s.cfg.Store, tl.SystemID(), id)
+	}
+	if tl.ResumeLSN() < ing.Base() {
+		return &stopError{admin.StateWALGap, fmt.Errorf("pages are at %s and WAL begins at %s: `tarn resync --all` copies the source anew", tl.ResumeLSN(), ing.Base())}
+	}
+	reader, err := wal.NewReader(wal.Options{
+		Source: ing.Source(ctx), Start: tl.ResumeLSN(), Timeline: ing.Timeline(), SystemID: tl.SystemID(),
+		SegmentSize: ing.Cluster().SegmentSize, Major: tl.Major(),
+	})
+	if err != nil {
+		return err
+	}
+	s.eng.SetLCMonetary(ing.Status().Source.LCMonetary)
+	s.eng.Attach(materialize.TimelinePages(tl))
+	s.mu.Lock()
+	if s.view.state = admin.StateStreaming; s.eng.Published() == 0 || !s.copied && s.eng.Published() < tl.ConsistentLSN() {
+		s.view.state = admin.StateCopying // until the first cut
+	}
+	s.mu.Unlock()
+	lastCommit, _ := tl.LastCommit()
+	r := &redo{
+		s: s, ing: ing, tl: tl, reader: reader, flushed: time.Now(), flushedAt: tl.ResumeLSN(),
+		commits: commitTimes{after: max(lastCommit, s.eng.Published())},
+	}
+	defer r.close()
+	return r.run(ctx)
+}
+
+// bootstrap copies the source's files into a new page store while WAL is received beside it.
+func (s *Server) bootstrap(ctx context.Context, ing *ingest.Service) (*pageserver.Timeline, error) {
+	if err := s.awaitStream(ctx, ing); err != nil {
+		return nil, err
+	}
+	info := ing.Status().Source
+	imp, err := pageserver.NewImport(ctx, s.pageOptions(), pageserver.ImportInfo{Major: info.Major, SystemID: info.SystemID, Timeline: info.Timeline})
+	if err != nil {
+		return nil, err
+	}
+	task := s.progress.Start("base backup", 0, progress.Bytes)
+	backup, err := ing.BaseBackup(ctx, receive.BackupOptions{
+		File:     func(f receive.BaseFile) error { return imp.File(ctx, f.Tablespace, f.Path, f.Size, f.Reader) },
+		Progress: task.Set,
+	})
+	task.Done(err)
+	if err != nil {
+		return nil, err
+	}
+	s.log.Info("base backup done", "start", backup.Start, "end", backup.End, "bytes", backup.Bytes)
+	return imp.Finish(ctx, backup.Start, backup.End)
+}
+
+// firstStream is how long a first attach waits for its slot to be free: a walsender of our own that died may hold it.
+const firstStream = 10 * time.Second
+
+// awaitStream returns once WAL flows, so that a source that refuses it is known before its files are copied.
+func (s *Server) awaitStream(ctx context.Context, ing *ingest.Service) error {
+	deadline := time.Now().Add(firstStream)
+	for {
+		st := ing.Status()
+		var attach *receive.AttachError
+		refused := errors.As(st.LastError, &attach)
+		switch {
+		case st.Connected:
+			return nil
+		case refused && (!attach.Temporary() || time.Now().After(deadline)):
+			return attach
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// archive implements materialize.Options.Archive over whichever source is attached.
+func (s *Server) archive(ctx context.Context, lsn pg.LSN) error {
+	s.mu.Lock()
+	ing := s.ing
+	s.mu.Unlock()
+	if ing == nil {
+		return errors.New("no source is attached")
+	}
+	return ing.ArchiveTo(ctx, lsn)
+}
+
+// copying shows whole-table copies, one task a table. Small ones are not worth a line.
+func (s *Server) copying() func(lake.TableName, int64, int64) {
+	const worth = 16384 // blocks
+	var mu sync.Mutex
+	tasks := map[lake.TableName]progress.Task{}
+	return func(name lake.TableName, done, total int64) {
+		if total < worth {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		t := tasks[name]
+		if t == nil {
+			t = s.progress.Start("copy of "+name.String(), total*pg.BlockSize, progress.Bytes)
+			tasks[name] = t
+		}
+		t.Set(done*pg.BlockSize, total*pg.BlockSize)
+		if done >= total {
+			t.Done(nil)
+			delete(tasks, name)
+		}
+	}
+}
+
+func (s *Server) interval() time.Duration { return s.cfg.Publish.Interval }
+
+// wake lets the redo loop look around though no WAL came.
+func (s *Server) wake() {
+	select {
+	case s.nudge <- struct{}{}:
+	default:
+	}
+}

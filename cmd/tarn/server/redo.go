@@ -1,0 +1,279 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tarn-db/tarn/ingest"
+	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/admin"
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/materialize"
+	"github.com/tarn-db/tarn/materialize/lake"
+	"github.com/tarn-db/tarn/pageserver"
+)
+
+// How often pages are made durable, whichever comes first.
+const (
+	flushEvery = 2 * time.Minute
+	flushWAL   = 512 << 20 // bytes of WAL redone since
+)
+
+// redo applies committed WAL to pages, and cuts.
+type redo struct {
+	s      *Server
+	ing    *ingest.Service
+	tl     *pageserver.Timeline
+	reader *wal.Reader
+
+	lastCut   time.Time // when the last cut began
+	cutRedo   pg.LSN    // redo LSN at the last cut
+	commits   commitTimes
+	flushing  chan error // gives the outcome of the flush under way; nil if none
+	flushed   time.Time
+	flushedAt pg.LSN
+	retry     time.Duration // pause after a failed cut
+	pause     time.Duration // last pause of a record that the store failed
+}
+
+// run applies records until the context ends or something cannot be read.
+func (r *redo) run(ctx context.Context) error {
+	for {
+		more, err := r.apply(ctx)
+		if err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		r.s.waiting(r.commits.first())
+		at, whole := r.position(more)
+		r.s.marks.Advance(admin.StageRedo, at)
+		if r.due(at) {
+			if err := r.cut(ctx, at); err != nil {
+				return err
+			}
+			continue
+		}
+		if !more {
+			if head := r.s.eng.Published(); at < head {
+				r.s.setError(fmt.Errorf("the lake is at %s, the source's WAL ends at %s: nothing is published before it has passed that", head, at))
+			}
+			r.idle(ctx, at, whole)
+			if err := r.wait(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// recordsPerTurn is how many records are applied between two looks at the clock.
+const recordsPerTurn = 512
+
+// apply redoes some records and says whether there may be more at once.
+func (r *redo) apply(ctx context.Context) (more bool, err error) {
+	for range recordsPerTurn {
+		rec, err := r.reader.Next()
+		if errors.Is(err, wal.ErrNoMoreYet) {
+			return false, nil
+		}
+		if err != nil && !final(err) { // the store that old WAL is read from
+			return true, r.again(ctx, fmt.Errorf("reading WAL: %w", err))
+		}
+		if err != nil {
+			return false, r.unreadable(fmt.Errorf("reading WAL: %w", err))
+		}
+		for {
+			err := r.tl.Apply(ctx, rec)
+			if err == nil {
+				break
+			}
+			if final(err) {
+				return false, r.unreadable(err)
+			}
+			if err := r.again(ctx, err); err != nil {
+				return false, err
+			}
+		}
+		r.pause = 0
+		r.commits.note(r.tl.LastCommit())
+	}
+	return true, nil
+}
+
+// final says whether an error would come again however often a record is tried: its bytes are at fault, or another
+// process owns the pages.
+func final(err error) bool {
+	var system *wal.SystemIDError
+	var timeline *wal.TimelineError
+	return errors.Is(err, pg.ErrCorrupt) || errors.Is(err, pageserver.ErrWALMinimal) || errors.Is(err, pageserver.ErrFenced) ||
+		errors.As(err, &system) || errors.As(err, &timeline)
+}
+
+// again shows a failure of the store and waits, ever longer, before the same is tried again.
+func (r *redo) again(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	r.pause = min(30*time.Second, max(100*time.Millisecond, 2*r.pause))
+	r.s.log.Error("redo waits for the store", "lsn", r.tl.RedoLSN(), "error", err, "in", r.pause)
+	r.s.setError(err)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(r.pause):
+		return nil
+	}
+}
+
+// unreadable stops the timeline where its WAL cannot be read or applied. WAL is received and kept on.
+func (r *redo) unreadable(err error) error {
+	state := admin.StateCorrupt
+	if errors.Is(err, pageserver.ErrFenced) {
+		state = admin.StateStopped
+	}
+	return &stopError{state, fmt.Errorf("timeline stops at %s: %w", r.tl.RedoLSN(), err)}
+}
+
+// position is the LSN below which everything has been redone. While records follow at once it is the last one's end;
+// at the end of what is committed it is that end, unless part of a record lies before it.
+func (r *redo) position(more bool) (at pg.LSN, whole bool) {
+	p := r.reader.Position()
+	if !more && p.Partial == 0 {
+		return p.Available, true
+	}
+	return p.Complete, false
+}
+
+// due says whether to cut now: something was redone since the last cut, and the interval is over.
+//
+// Invariant: a cut is never below the last publication. Pages are durable less often than publications are made, so a
+// restart redoes WAL that is in the lake already.
+func (r *redo) due(at pg.LSN) bool {
+	return r.tl.RedoLSN() >= r.tl.ConsistentLSN() && at >= r.s.eng.Published() && r.pending() && time.Since(r.lastCut) >= r.s.interval()+r.retry
+}
+
+// pending says that there is something to cut.
+func (r *redo) pending() bool { return r.tl.RedoLSN() > r.cutRedo || r.s.eng.ResyncAsked() }
+
+// idle moves the published position over WAL that changed nothing.
+func (r *redo) idle(ctx context.Context, at pg.LSN, whole bool) {
+	if !whole || r.cutRedo == 0 || r.tl.RedoLSN() != r.cutRedo || at <= r.s.marks.At(admin.StagePublished) {
+		return
+	}
+	r.s.marks.Advance(admin.StageCut, at)
+	if err := r.ing.ArchiveTo(ctx, at); err != nil {
+		return // the service says why
+	}
+	r.publishedAt(at)
+}
+
+func (r *redo) publishedAt(at pg.LSN) {
+	r.s.cat.Reached(at)
+	r.s.marks.Advance(admin.StagePublished, at)
+	r.ing.PublishedMoved()
+}
+
+// wait blocks until more WAL is committed, a cut is due or the server is nudged.
+func (r *redo) wait(ctx context.Context) error {
+	timeout := time.Hour
+	if r.pending() && r.reader.Position().Available >= r.s.eng.Published() {
+		timeout = max(time.Millisecond, r.s.interval()+r.retry-time.Since(r.lastCut))
+	}
+	wctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- r.ing.WaitCommit(wctx, r.reader.Position().Available+1) }()
+	var err error
+	select {
+	case err = <-done:
+	case <-r.s.nudge:
+		cancel()
+		<-done
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return &stopError{admin.StateStopped, err}
+	}
+	return nil
+}
+
+// cut publishes what changed and, from time to time, makes pages durable.
+func (r *redo) cut(ctx context.Context, at pg.LSN) error {
+	r.s.marks.Advance(admin.StageCut, at)
+	_, last := r.tl.LastCommit()
+	point := materialize.CutPoint{LSN: at, Resume: r.tl.ResumeLSN(), Timeline: r.tl.WALTimeline(), SystemID: r.tl.SystemID(), CommitTime: last}
+	r.lastCut = time.Now()
+	res, err := r.s.eng.Cut(ctx, point)
+	if err == nil && !res.Published {
+		err = r.ing.ArchiveTo(ctx, at) // published <= archived, also when nothing was written
+	}
+	if err != nil {
+		return r.failed(ctx, at, err)
+	}
+	r.retry = 0
+	r.cutRedo = r.tl.RedoLSN()
+	r.s.published(at, res, r.commits.take())
+	r.publishedAt(at)
+	return r.flush(ctx)
+}
+
+// failed decides what a failed cut means: the lake is unchanged, so the store is tried again, ever less often.
+func (r *redo) failed(ctx context.Context, at pg.LSN, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if errors.Is(err, lake.ErrFenced) {
+		return &stopError{admin.StateStopped, err}
+	}
+	r.retry = min(30*time.Second, max(time.Second, 2*r.retry))
+	r.s.log.Error("publication failed; trying again", "lsn", at, "error", err, "in", r.retry)
+	r.s.setError(err)
+	return nil
+}
+
+// flush starts making pages durable when it is time, and looks after an earlier flush.
+func (r *redo) flush(ctx context.Context) error {
+	if r.flushing != nil {
+		select {
+		case err := <-r.flushing:
+			r.flushing = nil
+			if err != nil {
+				r.s.log.Warn("making pages durable failed; trying again", "error", err)
+				r.flushedAt = 0
+			}
+		default:
+			return nil
+		}
+	}
+	if time.Since(r.flushed) < flushEvery && r.tl.RedoLSN() < r.flushedAt+flushWAL {
+		return nil
+	}
+	wait := r.tl.StartFlush(ctx)
+	r.flushing, r.flushed, r.flushedAt = make(chan error, 1), time.Now(), r.tl.RedoLSN()
+	go func(done chan<- error) { done <- wait() }(r.flushing)
+	return nil
+}
+
+// lastFlushMax bounds how long an orderly end waits for pages to become durable.
+const lastFlushMax = 15 * time.Second
+
+// close makes pages durable once more, so that the next start has little WAL to redo. A start after a crash has up to
+// flushWAL of it; what is lost is time, never rows.
+func (r *redo) close() {
+	if r.flushing != nil {
+		<-r.flushing
+	}
+	if r.tl.RedoLSN() < r.tl.ConsistentLSN() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lastFlushMax)
+	defer cancel()
+	if err := r.tl.StartFlush(ctx)(); err != nil {
+		r.s.log.Warn("pages were not made durable at the end; the next start redoes WAL", "from", r.tl.ResumeLSN(), "error", err)
+	}
+}

@@ -1,0 +1,188 @@
+// Package server runs every part of tarn in one process: it attaches to the source, receives WAL, redoes it, publishes
+// tables and serves the catalog and the admin API. It is wiring: what each part does is in its own package.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tarn-db/tarn/catalog"
+	"github.com/tarn-db/tarn/catalog/rest"
+	"github.com/tarn-db/tarn/ingest"
+	"github.com/tarn-db/tarn/ingest/receive"
+	"github.com/tarn-db/tarn/internal/admin"
+	"github.com/tarn-db/tarn/internal/config"
+	"github.com/tarn-db/tarn/internal/objstore"
+	"github.com/tarn-db/tarn/internal/progress"
+	"github.com/tarn-db/tarn/materialize"
+	"github.com/tarn-db/tarn/materialize/lake"
+)
+
+// Options are what Run needs beside the configuration.
+type Options struct {
+	Config   *config.Config
+	Logger   *slog.Logger
+	Progress progress.Sink
+	Version  string
+}
+
+// Server is the running whole. It implements admin.Source.
+type Server struct {
+	cfg      *config.Config
+	log      *slog.Logger
+	progress progress.Sink
+	version  string
+
+	store objstore.Store
+	cat   *catalog.Catalog
+	eng   *materialize.Engine // set once, under mu; nil until the lake has been read
+	marks admin.Marks
+	fresh *admin.FreshnessTracker
+
+	resync chan struct{} // asks for a new base backup
+	nudge  chan struct{} // wakes the redo loop without WAL
+
+	mu     sync.Mutex // guards what follows
+	ing    *ingest.Service
+	source admin.SourceInfo
+	view   view
+	copied bool // the initial copy is published
+}
+
+// Run runs until the context ends or something fails that only an operator can put right before a start: a source that
+// refuses us, a store that is not ours. What fails later (a corrupt record, a gap in WAL) is shown in the status while
+// the catalog goes on serving.
+func Run(ctx context.Context, o Options) error {
+	s := &Server{
+		cfg: o.Config, log: o.Logger, progress: o.Progress, version: o.Version, fresh: admin.NewFreshnessTracker(),
+		resync: make(chan struct{}, 1), nudge: make(chan struct{}, 1), view: view{state: admin.StateAttaching},
+	}
+	s.limitMemory()
+	var err error
+	if s.store, err = objstore.Open(s.cfg.Store); err != nil {
+		return err
+	}
+	defer s.store.Close()
+	if s.cat, err = catalog.Open(ctx, catalog.Options{Store: s.store, Logger: s.log, EngineVersion: s.version}); err != nil {
+		return err
+	}
+	defer s.cat.Close()
+	g, gctx := errgroup.WithContext(ctx)
+	if err := s.listen(gctx, g); err != nil {
+		return err
+	}
+	g.Go(func() error { return s.pipeline(gctx) })
+	return g.Wait()
+}
+
+// listen opens the admin and catalog endpoints; they serve from the first moment on, ready or not.
+func (s *Server) listen(ctx context.Context, g *errgroup.Group) error {
+	handler, err := rest.New(rest.Options{View: s.cat.View(), Logger: s.log})
+	if err != nil {
+		return err
+	}
+	httpL, err := net.Listen("tcp", s.cfg.HTTP.Listen)
+	if err != nil {
+		return fmt.Errorf("http.listen: %w", err)
+	}
+	catL, err := net.Listen("tcp", s.cfg.Catalog.Listen)
+	if err != nil {
+		return errors.Join(fmt.Errorf("catalog.listen: %w", err), httpL.Close())
+	}
+	adm := admin.New(admin.Options{Source: s, Freshness: s.fresh, Version: s.version, Logger: s.log})
+	g.Go(func() error { return adm.Serve(ctx, httpL) })
+	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	g.Go(func() error {
+		if err := srv.Serve(catL); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("catalog listener: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error { // waited for: the store must not close under a request
+		<-ctx.Done()
+		sctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if srv.Shutdown(sctx) != nil {
+			return srv.Close()
+		}
+		return nil
+	})
+	s.log.Info("serving", "catalog", "http://"+catL.Addr().String(), "http", "http://"+httpL.Addr().String())
+	return nil
+}
+
+// errResync: an operator asked for a new base backup.
+var errResync = errors.New("resync asked for")
+
+// pipeline runs source to lake, again from a new base backup whenever one is asked for.
+func (s *Server) pipeline(ctx context.Context) error {
+	eng, err := materialize.New(ctx, materialize.Options{
+		Store: s.store, Publisher: s.cat, Exclude: func(n lake.TableName) bool { return s.cfg.Tables.For(n.Database, n.Namespace, n.Name).Exclude },
+		ToastDir: filepath.Join(s.cfg.DataDir, "toast"), MemoryBytes: s.lakeMemory(), Archive: s.archive, Copying: s.copying(), Logger: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	defer eng.Close()
+	s.mu.Lock()
+	s.eng = eng
+	s.mu.Unlock()
+	for fresh := false; ; {
+		err := s.attached(ctx, fresh)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !errors.Is(err, errResync) {
+			if refusal(err) {
+				return err
+			}
+			s.stopped(err)
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-s.resync:
+			}
+		}
+		s.log.Info("starting again from a new base backup")
+		s.marks.Rewind()
+		fresh = true
+	}
+}
+
+// refusal says whether an error can only be put right before a start: the server says so and ends.
+func refusal(err error) bool {
+	var attach *receive.AttachError
+	var stop *stopError
+	return !errors.As(err, &stop) || errors.As(err, &attach)
+}
+
+// stopError is a failure of the running pipeline: the process lives on, what is published is served, and the status
+// says why nothing moves.
+type stopError struct {
+	state admin.State
+	err   error
+}
+
+func (e *stopError) Error() string { return e.err.Error() }
+func (e *stopError) Unwrap() error { return e.err }
+
+// stopped shows why nothing moves.
+func (s *Server) stopped(err error) {
+	state := admin.StateStopped
+	var stop *stopError
+	if errors.As(err, &stop) {
+		state = stop.state
+	}
+	s.setState(state, err)
+	s.marks.Fail(fmt.Errorf("%s: %w", state, err))
+	s.log.Error("the timeline has stopped; what is published is served on", "state", state, "error", err)
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"github.com/tarn-db/tarn/ingest/wal/waldir"
+	"github.com/tarn-db/tarn/ingest/wal/waldump"
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/progress"
+	"github.com/tarn-db/tarn/pageserver/verify"
+)
+
+func walCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "wal",
+		Short: "Look at WAL records, and check redo against the server's own pages",
+		Args:  cobra.ArbitraryArgs,
+		RunE:  group,
+	}
+	cmd.AddCommand(walDumpCommand(), walVerifyCommand())
+	return cmd
+}
+
+// dumpFlags are the flags of `tarn wal dump` as written.
+type dumpFlags struct {
+	dir, store      string // one of them
+	from, to, stats string
+	rmgrs           []string
+	timeline        uint32
+	limit           int
+	json            bool
+}
+
+func walDumpCommand() *cobra.Command {
+	var f dumpFlags
+	cmd := &cobra.Command{
+		Use:   "dump --wal DIR | --store URL",
+		Short: "Print WAL records, or statistics of them, as pg_waldump does",
+		Example: "  tarn wal dump --wal /var/lib/postgresql/18/main/pg_wal --from 0/16B3740 --limit 20\n" +
+			"  tarn wal dump --wal archive --rmgr Heap --rmgr Heap2\n" +
+			"  tarn wal dump --wal archive --stats=record",
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return walDump(cmd.Context(), cmd.OutOrStdout(), &f) },
+	}
+	cmd.Flags().StringVar(&f.dir, "wal", "", "`DIR` with WAL segments")
+	cmd.Flags().StringVar(&f.store, "store", "", "`URL` of the object store whose WAL archive to read")
+	cmd.Flags().StringVar(&f.from, "from", "", "first `LSN` to print (default the folder's first)")
+	cmd.Flags().StringVar(&f.to, "to", "", "`LSN` to stop at (default the end)")
+	cmd.Flags().StringArrayVar(&f.rmgrs, "rmgr", nil, "only this resource manager, by `NAME`; may be repeated")
+	cmd.Flags().StringVar(&f.stats, "stats", "", "statistics instead of records: rmgr, or record for each record type")
+	cmd.Flags().Lookup("stats").NoOptDefVal = "rmgr"
+	cmd.Flags().Uint32Var(&f.timeline, "timeline", 0, "WAL timeline to follow (default the newest in the folder)")
+	cmd.Flags().IntVar(&f.limit, "limit", 0, "print at most this many records")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON, one object in a line")
+	return cmd
+}
+
+func walDump(ctx context.Context, stdout io.Writer, f *dumpFlags) error {
+	opts, err := f.options()
+	if err != nil {
+		return err
+	}
+	var src *walSource
+	if f.dir != "" {
+		src, err = openFolderWAL(f.dir, pg.TimelineID(f.timeline))
+	} else {
+		src, err = openStoreWAL(ctx, f.store, pg.TimelineID(f.timeline))
+	}
+	if err != nil {
+		return err
+	}
+	defer src.close()
+	opts.WAL = src.Options
+	if opts.From < src.first {
+		if f.from != "" {
+			return fmt.Errorf("--from %s is before the first WAL in %s: give %s or later", opts.From, src.name, src.first)
+		}
+		opts.From = src.first
+	}
+	return waldump.Dump(ctx, stdout, opts)
+}
+
+func (f *dumpFlags) options() (o waldump.Options, err error) {
+	o = waldump.Options{RMGRs: f.rmgrs, JSON: f.json, Limit: f.limit}
+	switch {
+	case f.dir == "" && f.store == "":
+		return o, usagef("neither --wal nor --store is given: write --wal DIR, a folder with WAL segments, or --store URL")
+	case f.dir != "" && f.store != "":
+		return o, usagef("--wal and --store are both given: choose one")
+	}
+	for _, l := range []struct {
+		flag, text string
+		lsn        *pg.LSN
+	}{{"from", f.from, &o.From}, {"to", f.to, &o.To}} {
+		if l.text == "" {
+			continue
+		}
+		if *l.lsn, err = pg.ParseLSN(l.text); err != nil {
+			return o, usagef("--%s %v", l.flag, err)
+		}
+	}
+	for _, name := range f.rmgrs {
+		if _, err := waldump.ParseRMName(name); err != nil {
+			return o, usagef("--rmgr: %v", err)
+		}
+	}
+	if f.limit < 0 {
+		return o, usagef("--limit %d: write a number from 1", f.limit)
+	}
+	switch f.stats {
+	case "":
+	case "rmgr":
+		o.Stats = waldump.ByRMGR
+	case "record":
+		o.Stats = waldump.ByRecord
+	default:
+		return o, usagef("--stats %q: write --stats or --stats=record", f.stats)
+	}
+	return o, nil
+}
+
+func openWAL(dir string, tli pg.TimelineID) (*waldir.Source, error) {
+	src, err := waldir.Open(dir, waldir.Options{Timeline: tli})
+	switch {
+	case err == nil:
+		return src, nil
+	case errors.Is(err, waldir.ErrNoSegments):
+		return nil, fmt.Errorf("%w: name a folder such as a server's pg_wal with --wal", err)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR):
+		return nil, fmt.Errorf("WAL folder %s cannot be read (%w): name a readable one with --wal", dir, cause(err))
+	}
+	return nil, fmt.Errorf("WAL folder %s: %w", dir, err)
+}
+
+func walVerifyCommand() *cobra.Command {
+	var o verify.Options
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "verify --base DIR --wal DIR",
+		Short: "Redo WAL from a base directory and compare every page image the server wrote",
+		Long: "Redoes the WAL from the base's last checkpoint on and compares each page with the image that a server run with\n" +
+			"wal_consistency_checking = 'all' puts in its WAL. Exits 0 only if there were images and none differed.",
+		Example: "  tarn wal verify --base base --wal wal",
+		Args:    exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return walVerify(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), o, asJSON)
+		},
+	}
+	cmd.Flags().StringVar(&o.Base, "base", "", "data `DIR` of a stopped server, or a copy of one")
+	cmd.Flags().StringVar(&o.WAL, "wal", "", "`DIR` with the WAL from the base's checkpoint on")
+	cmd.Flags().StringVar(&o.Final, "final", "", "data `DIR` of the same server stopped where the WAL ends: compare its pages too")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON for scripts")
+	return cmd
+}
+
+func walVerify(ctx context.Context, stdout, stderr io.Writer, o verify.Options, asJSON bool) error {
+	for _, d := range []struct{ flag, dir string }{{"base", o.Base}, {"wal", o.WAL}} {
+		if d.dir == "" {
+			return usagef("--%s is not given: write --base DIR --wal DIR", d.flag)
+		}
+		if st, err := os.Stat(d.dir); err != nil || !st.IsDir() {
+			return fmt.Errorf("--%s %s is no folder that can be read: check its name and rights", d.flag, d.dir)
+		}
+	}
+	if isTerminal(stderr) {
+		o.Progress = func(r verify.Report) {
+			fmt.Fprintf(stderr, "\r%s records, %s images compared, %d differ  ", progress.Format(r.Records, progress.Rows), progress.Format(r.ImagesCompared, progress.Rows), r.Mismatches)
+		}
+	}
+	start := time.Now()
+	r, err := verify.Run(ctx, o)
+	if o.Progress != nil {
+		fmt.Fprint(stderr, "\r\x1b[K")
+	}
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		err = writeJSON(stdout, r)
+	} else {
+		printReport(stdout, &r, time.Since(start))
+	}
+	for _, m := range r.First {
+		fmt.Fprintln(stderr, m)
+	}
+	switch {
+	case err != nil:
+		return err
+	case r.OK():
+		return nil
+	case r.ImagesCompared == 0:
+		return fmt.Errorf("no page image to compare in %s: run the server with wal_consistency_checking = 'all'", o.WAL)
+	case r.Mismatches > 0:
+		return fmt.Errorf("%d of %d page images differ: the first are above; please report them with the WAL", r.Mismatches, r.ImagesCompared)
+	}
+	return fmt.Errorf("the pages do not add up (%d invalid pages): see the report", r.InvalidPages)
+}
+
+func printReport(w io.Writer, r *verify.Report, took time.Duration) {
+	t := newTable(w, "resource manager", "records", "images", "mismatches")
+	names := make([]string, 0, len(r.ByRmgr))
+	for n := range r.ByRmgr {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		m := r.ByRmgr[n]
+		t.AppendRow(table.Row{n, progress.Format(m.Records, progress.Rows), progress.Format(m.Images, progress.Rows), m.Mismatches})
+	}
+	t.Render()
+	fmt.Fprintf(w, "\n%s records, %s of WAL from %s to %s in %s: %s images compared, %d differ, %s skipped\n",
+		progress.Format(r.Records, progress.Rows), progress.Format(r.Bytes, progress.Bytes), r.Start, r.End, took.Round(time.Millisecond),
+		progress.Format(r.ImagesCompared, progress.Rows), r.Mismatches, progress.Format(r.Skipped, progress.Rows))
+	if f := r.Final; f != nil {
+		fmt.Fprintf(w, "final pages: %s heap and %s visibility map pages compared, %d differ, %s unknown\n", progress.Format(f.HeapPages, progress.Rows),
+			progress.Format(f.VMPages, progress.Rows), f.Differ, progress.Format(f.Unknown, progress.Rows))
+	}
+}

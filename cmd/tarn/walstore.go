@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/tarn-db/tarn/ingest/archive"
+	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/objstore"
+	"github.com/tarn-db/tarn/internal/pg"
+)
+
+// walSource is WAL with two ends.
+type walSource struct {
+	wal.Options // all but Start
+	first       pg.LSN
+	name        string // for messages
+	close       func() error
+}
+
+// openFolderWAL reads a folder of segments. The end of a server's own pg_wal is followed by zeroes or stale bytes.
+func openFolderWAL(dir string, tli pg.TimelineID) (*walSource, error) {
+	src, err := openWAL(dir, tli)
+	if err != nil {
+		return nil, err
+	}
+	return &walSource{
+		Options: wal.Options{Source: src, Timeline: src.Timeline(), SegmentSize: src.SegmentSize(), EndAtInvalid: true},
+		first:   src.First(), name: dir, close: src.Close,
+	}, nil
+}
+
+// openStoreWAL reads the archive in an object store, which ends where its last object does.
+func openStoreWAL(ctx context.Context, url string, tli pg.TimelineID) (*walSource, error) {
+	// Opening a directory store makes the directory; looking at WAL must not.
+	if dir, ok := strings.CutPrefix(url, "file://"); ok {
+		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+			return nil, fmt.Errorf("store %s is no folder that can be read: check its name and rights", url)
+		}
+	}
+	store, err := objstore.Open(url)
+	if err != nil {
+		return nil, fmt.Errorf("store %s cannot be opened (%w): check --store", url, cause(err))
+	}
+	a, err := archive.Open(ctx, store, nil, 0, func() {})
+	switch {
+	case errors.Is(err, archive.ErrNoBase):
+		err = fmt.Errorf("store %s holds no WAL archive: name the store of a tarn that has been attached", url)
+	case err != nil:
+		err = fmt.Errorf("store %s: %w", url, err)
+	case tli != 0 && tli != a.Base().Timeline:
+		err = fmt.Errorf("store %s archives timeline %d, not %d: leave --timeline out", url, a.Base().Timeline, tli)
+	}
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	b := a.Base()
+	return &walSource{
+		Options: wal.Options{Source: archived{a, a.NewReader(ctx)}, Timeline: b.Timeline, SystemID: b.SystemID, SegmentSize: b.SegmentSize},
+		first:   b.LSN, name: url, close: store.Close,
+	}, nil
+}
+
+// archived makes the archive a wal.Source.
+type archived struct {
+	archive *archive.Archive
+	reader  *archive.Reader
+}
+
+// Read copies archived WAL; io.EOF at the archive's end.
+func (a archived) Read(lsn pg.LSN, dst []byte) (int, error) {
+	if lsn >= a.archive.ArchivedLSN() {
+		return 0, io.EOF
+	}
+	return a.reader.ReadAt(lsn, dst)
+}
