@@ -1,0 +1,133 @@
+// Command benchmarks measures tarn against what it promises, on real servers and recorded WAL:
+//
+//	go run ./benchmarks redo        redo of pgbench's WAL, against a stock standby replaying the same files
+//	go run ./benchmarks copy        a table in a base backup to published Parquet
+//	go run ./benchmarks play        recorded inserts and updates, at full speed, to published Parquet
+//	go run ./benchmarks freshness   commit to visible in PyIceberg, under pgbench at a fixed rate
+//	go run ./benchmarks report      writes results/*.json into README.md
+//
+// Each one records what it needs once, under -dir, measures, prints, and with -record keeps the result in results/.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/pprof"
+	"syscall"
+)
+
+// options are the flags of every benchmark.
+type options struct {
+	dir     string // recordings; kept from one run to the next
+	fast    string // a folder on tmpfs, for the standby and for what it is compared with
+	turns   int
+	scale   int // of pgbench
+	txs     int // recorded transactions of pgbench
+	rows    int // of the narrow table
+	memory  int64
+	seconds int
+	rate    int
+	record  bool
+	profile string
+	only    string
+}
+
+// tarnMemory is what tarn's page store gets, as a server would be given by `memory:`.
+const tarnMemory = 2 << 30
+
+var benchmarks = map[string]func(context.Context, options) (any, error){
+	"redo":      func(ctx context.Context, o options) (any, error) { return redoBench(ctx, o) },
+	"copy":      func(ctx context.Context, o options) (any, error) { return copyBench(ctx, o) },
+	"play":      func(ctx context.Context, o options) (any, error) { return playBench(ctx, o) },
+	"freshness": func(ctx context.Context, o options) (any, error) { return freshnessBench(ctx, o) },
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "benchmarks:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) (err error) {
+	if len(args) == 0 {
+		return errors.New("say which: redo, copy, play, freshness or report")
+	}
+	name := args[0]
+	if name == "report" {
+		return writeReport("benchmarks")
+	}
+	bench := benchmarks[name]
+	if bench == nil {
+		return fmt.Errorf("there is no benchmark %q", name)
+	}
+	o, err := parse(name, args[1:])
+	if err != nil {
+		return err
+	}
+	r := newResult(ctx, name, args)
+	if r.Figures, err = bench(ctx, o); err != nil {
+		return err
+	}
+	return r.finish(o.record)
+}
+
+// startProfile begins the CPU profile of what is measured, of each turn anew; the function it returns ends it.
+func (o options) startProfile() (stop func(), err error) {
+	if o.profile == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(o.profile)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close()
+	}, nil
+}
+
+func parse(name string, args []string) (options, error) {
+	var o options
+	fs := flag.NewFlagSet(name, flag.ContinueOnError)
+	fs.StringVar(&o.dir, "dir", filepath.Join(os.TempDir(), "tarn-bench"), "folder of recordings and scratch")
+	fs.StringVar(&o.fast, "fast", "/dev/shm/tarn-bench", "folder on tmpfs")
+	fs.IntVar(&o.turns, "turns", 3, "runs of each side, alternating")
+	fs.IntVar(&o.scale, "scale", 50, "scale of pgbench")
+	fs.IntVar(&o.txs, "transactions", 400_000, "recorded transactions of pgbench")
+	fs.IntVar(&o.rows, "rows", 3_000_000, "rows copied or inserted; updates are of a fifth of it, twice")
+	fs.Int64Var(&o.memory, "memory", tarnMemory, "bytes of tarn's page store")
+	fs.IntVar(&o.seconds, "seconds", 60, "length of the freshness run")
+	fs.IntVar(&o.rate, "rate", 1000, "transactions a second of the freshness run")
+	fs.BoolVar(&o.record, "record", false, "keep the result in benchmarks/results")
+	fs.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the last turn's measured part")
+	fs.StringVar(&o.only, "only", "", "play: insert, copy or update alone; redo: tarn, without the standby")
+	if err := fs.Parse(args); err != nil {
+		return o, err
+	}
+	if fs.NArg() > 0 {
+		return o, fmt.Errorf("unknown argument %q", fs.Arg(0))
+	}
+	for _, dir := range []*string{&o.dir, &o.fast} {
+		abs, err := filepath.Abs(*dir)
+		if err != nil {
+			return o, err
+		}
+		*dir = abs
+		if err := os.MkdirAll(abs, 0o755); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// The report stands between these lines of README.md.
+const (
+	reportBegin = "<!-- report -->"
+	reportEnd   = "<!-- end of report -->"
+)
+
+// writeReport puts what is in results/ into README.md.
+func writeReport(dir string) error {
+	path := filepath.Join(dir, "README.md")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	head, rest, ok := strings.Cut(string(text), reportBegin)
+	_, tail, ok2 := strings.Cut(rest, reportEnd)
+	if !ok || !ok2 {
+		return fmt.Errorf("%s has no place for the report", path)
+	}
+	var b strings.Builder
+	b.WriteString("\n| what | measured | target | commit | load before | command |\n|---|---|---|---|---|---|\n")
+	for _, name := range []string{"redo", "copy", "play", "freshness"} {
+		rows, err := reportRows(filepath.Join(dir, "results", name+".json"))
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		b.WriteString(rows)
+	}
+	return os.WriteFile(path, []byte(head+reportBegin+"\n"+b.String()+"\n"+reportEnd+tail), 0o644)
+}
+
+func reportRows(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	var raw json.RawMessage
+	r := result{Figures: &raw}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	row := func(what, measured, target string) {
+		fmt.Fprintf(&b, "| %s | %s | %s | `%s` | %s | `%s` |\n", what, measured, target, r.Commit, r.LoadStart, r.Command)
+	}
+	switch r.Benchmark {
+	case "redo":
+		var f redoFigures
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return "", err
+		}
+		row("redo of pgbench's WAL: CPU of a stock standby / tarn's", fmt.Sprintf("%.2f (all processes and the flush: %.2f)", f.Ratio, f.RatioAll), ">= 3")
+	case "copy":
+		var f copyFigures
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return "", err
+		}
+		row("initial copy, pages to published Parquet", fmt.Sprintf("%.0f rows/s", f.RowsPerS), ">= 500,000 rows/s")
+		row("initial copy, backup files to published Parquet", fmt.Sprintf("%.0f rows/s", f.WholePerS), "")
+		row("initial copy, `tarn serve` started to published", fmt.Sprintf("%.0f rows/s", f.AttachPerS), "")
+	case "play":
+		var fs []playFigures
+		if err := json.Unmarshal(raw, &fs); err != nil {
+			return "", err
+		}
+		for _, f := range fs {
+			row("played: "+f.Workload, fmt.Sprintf("%.0f rows/s", f.RowsPerS), fmt.Sprintf(">= %.0f rows/s", f.Target))
+		}
+	case "freshness":
+		var f freshnessFigures
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return "", err
+		}
+		row(fmt.Sprintf("commit to visible in PyIceberg at %.0f tps", f.TPS), fmt.Sprintf("p50 %.0f ms, p99 %.0f ms", f.P50, f.P99), "p99 <= 1,500 ms")
+		row("memory of `tarn serve` under that load", fmt.Sprintf("peak %d MiB with memory: %d MiB", f.PeakMiB, f.Memory), "bounded")
+	}
+	return b.String(), nil
+}
