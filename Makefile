@@ -1,0 +1,101 @@
+# make test   everything that has to hold, installing what it needs into .cache/
+# make test-long   the same with every major, larger corpora and more rounds
+# make demo   a live workload, then Postgres and the lake side by side
+#
+# With CI=true a missing server or reader fails a test; otherwise the test is skipped and says what it misses.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+CACHE := .cache
+STATICCHECK_VERSION := v0.8.2
+STATICCHECK := $(CACHE)/bin/staticcheck-$(STATICCHECK_VERSION)
+
+# The oracle redoes WAL and compares with the server's own page images; the end-to-end tests run the built binary.
+ORACLE := ./pageserver/verify/...
+E2E := ./internal/e2e/...
+# Packages whose tests start goroutines of ours; the race detector costs about five times the time.
+RACE := ./ingest ./ingest/raftlog ./ingest/archive ./ingest/receive ./internal/objstore/... ./internal/admin/... ./catalog/journal/...
+
+.PHONY: build test lint unit race oracle e2e demo bench bench-redo bench-copy bench-play bench-freshness microbench fuzz setup test-long clean distclean
+
+build: bin/tarn
+
+.PHONY: bin/tarn
+bin/tarn:
+	go build -o $@ ./cmd/tarn
+
+# One step after the other: they share two cores, and the order is from quick to slow.
+test:
+	$(MAKE) setup
+	$(MAKE) build
+	$(MAKE) lint
+	$(MAKE) unit
+	$(MAKE) race
+	$(MAKE) oracle
+	$(MAKE) e2e
+
+setup: $(STATICCHECK)
+	internal/tools/install-postgres 15
+	internal/tools/install-postgres 16
+	internal/tools/install-postgres 17
+	internal/tools/install-postgres 18
+	internal/tools/install-readers
+
+# What does not fit beside each push: every major, larger corpora, more rounds.
+test-long:
+	TARN_LONG=1 TARN_CORPUS_TIME=30s TARN_STRESS_SECONDS=300 $(MAKE) test
+
+$(STATICCHECK):
+	mkdir -p $(CACHE)/bin
+	GOBIN="$$PWD/$(CACHE)/bin" go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+	mv $(CACHE)/bin/staticcheck $@
+
+lint: $(STATICCHECK)
+	@unformatted="$$(git ls-files -co --exclude-standard '*.go' | xargs -r gofmt -l)"; \
+	  if [[ -n $$unformatted ]]; then echo "gofmt -w these: $$unformatted" >&2; exit 1; fi
+	go vet ./...
+	$(STATICCHECK) ./...
+
+unit:
+	go test -timeout 10m $$(go list ./... | grep -v -e /pageserver/verify -e /internal/e2e)
+
+race:
+	go test -race -timeout 10m $(RACE)
+
+oracle:
+	go test -timeout 10m $(ORACLE)
+
+e2e: build
+	go test -count=1 -timeout 15m $(E2E)
+
+demo: build
+	bin/tarn demo
+
+# What tarn promises, measured against a real server and recorded: benchmarks/README.md
+bench: bench-redo bench-copy bench-play bench-freshness
+	go run ./benchmarks report
+
+bench-redo bench-copy bench-play bench-freshness: bench-%:
+	go run ./benchmarks $* -record
+
+# The packages' own benchmarks.
+microbench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+# Every fuzz target for a moment; FUZZTIME=10m for a night.
+FUZZTIME ?= 10s
+fuzz:
+	@for pkg in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
+	  done; \
+	done
+
+clean:
+	rm -rf bin
+
+distclean: clean
+	rm -rf $(CACHE)
