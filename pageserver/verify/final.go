@@ -44,7 +44,8 @@ func (f *Final) OK() bool { return f.HeapPages > 0 && f.Differ == 0 }
 
 // ComparePages compares every heap page and visibility map page in the data directory of a stopped server with what
 // lookup has: heap pages masked as MaskHeap does, map pages but for their headers. Unlogged relations and free space maps are
-// not in the WAL and are left out, and so are pages of indexes and sequences, which are told by their special space.
+// not in the WAL and are left out, and so are pages of indexes and sequences, which are told by their special space, and
+// databases that are not whole.
 func ComparePages(ctx context.Context, dataDir string, lookup Lookup) (Final, error) {
 	dir, err := datadir.Open(dataDir)
 	if err != nil {
@@ -61,9 +62,16 @@ func ComparePages(ctx context.Context, dataDir string, lookup Lookup) (Final, er
 			unlogged[f.Rel] = true
 		}
 	}
+	whole, err := wholeDatabases(dir)
+	if err != nil {
+		return Final{}, err
+	}
 	c := comparer{dir: dir, lookup: lookup}
 	for _, f := range forks {
 		if unlogged[f.Rel] || f.Fork != pg.MainFork && f.Fork != pg.VMFork {
+			continue
+		}
+		if f.Rel.DB != 0 && !whole[f.Rel.DB] {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
