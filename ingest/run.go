@@ -66,8 +66,10 @@ func (s *Service) judge(err error, failing time.Duration) (State, error) {
 	switch {
 	case errors.Is(err, receive.ErrWALGone):
 		return WALGap, fmt.Errorf("%w; tarn resync --all copies the source anew", err)
-	case errors.Is(err, receive.ErrServerBehind), raftlog.Diverged(err):
+	case errors.Is(err, receive.ErrServerBehind), errors.Is(err, receive.ErrOtherHistory), raftlog.Diverged(err):
 		return Diverged, fmt.Errorf("the source's history is not the one received: %w; tarn resync --all copies the source anew", err)
+	case errors.As(err, &te) && te.Switch < s.log.CommitLSN():
+		return Diverged, fmt.Errorf("%w, before %s, the end of what was received; tarn resync --all copies the source anew", err, s.log.CommitLSN())
 	case errors.As(err, &te):
 		return Promoted, fmt.Errorf("%w; tarn resync --all copies the source anew", err)
 	case s.log.Err() != nil:
@@ -105,11 +107,24 @@ func (s *Service) session(ctx context.Context) (streamed bool, err error) {
 	wg.Go(func() { a.run(ctx) })
 	h := &handler{s: s, acker: a, resume: next}
 	err = st.Receive(h)
+	var te *receive.TimelineEndError
+	if errors.As(err, &te) {
+		err = errors.Join(err, s.settled(ctx)) // no other session will see to what came before the end
+	}
 	cancel()
 	wg.Wait()
 	stop()
 	_ = st.Close()
 	return h.streamed, err
+}
+
+// settled returns when what was received is committed, or why it is not.
+func (s *Service) settled(ctx context.Context) error {
+	if err := s.log.Flush(); err != nil {
+		return err
+	}
+	_, err := s.log.Restart(ctx)
+	return err
 }
 
 // check asks the server again what may have changed since the last connection. A slot that is gone is made anew: the WAL

@@ -11,6 +11,7 @@ import (
 	"github.com/tarn-db/tarn/ingest/raftlog"
 	"github.com/tarn-db/tarn/ingest/receive"
 	"github.com/tarn-db/tarn/internal/objstore"
+	"github.com/tarn-db/tarn/internal/pg"
 )
 
 // TestFastShutdown says that an asynchronous tarn does not hold up the server's shutdown: the tail is archived for it, and
@@ -105,6 +106,48 @@ func TestPromotedSource(t *testing.T) {
 	var te *receive.TimelineEndError
 	if err := r.Status().LastError; !errors.As(err, &te) || te.Next != 2 || r.CommitLSN() != te.Switch {
 		t.Fatalf("%v; committed %s", err, r.CommitLSN())
+	}
+}
+
+// TestFailoverBelow fails over to a standby that had less WAL than we do: in an earlier segment, which the server tells by
+// refusing to stream, and in the same one, which it tells where its timeline ends.
+func TestFailoverBelow(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		more func(*testing.T, *testpg.Server) pg.LSN // what the standby lacks
+		is   func(error) bool
+	}{
+		{"segments", work, func(err error) bool { return errors.Is(err, receive.ErrOtherHistory) }},
+		{"records", func(t *testing.T, srv *testpg.Server) pg.LSN {
+			srv.Exec("INSERT INTO t VALUES (1)")
+			return flushLSN(t, srv)
+		}, func(err error) bool { var te *receive.TimelineEndError; return errors.As(err, &te) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			srv := testpg.Start(t, testpg.Options{Conf: append([]string{"lc_messages = 'C'"}, keepAll...)})
+			r := start(t, testOptions(t, srv))
+			work(t, srv)
+			srv.Stop(10 * time.Second)
+			srv.Save()
+			srv.Run()
+			end := c.more(t, srv)
+			if err := r.WaitCommit(testCtx(t), end); err != nil {
+				t.Fatal(err)
+			}
+			srv.Kill()
+			srv.Restore()
+			if err := os.WriteFile(srv.Dir+"/standby.signal", nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			srv.Run()
+			srv.Exec("SELECT pg_promote()")
+			r.eventually("diverged", func() bool { return r.Status().State == Diverged })
+			err := r.Status().LastError
+			t.Log(err)
+			if !c.is(err) || !strings.Contains(err.Error(), "tarn resync --all") || strings.Contains(err.Error(), "\n") {
+				t.Fatal(err)
+			}
+		})
 	}
 }
 

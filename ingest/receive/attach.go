@@ -73,6 +73,7 @@ const (
 	stateFeatureUnsupported = "0A000"
 	stateInvalidName        = "42602"
 	stateUndefinedDatabase  = "3D000"
+	stateInternal           = "XX000" // errors raised without a code
 )
 
 // attachError classifies a failed connection attempt.

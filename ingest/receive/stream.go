@@ -24,6 +24,10 @@ var ErrWALGone = errors.New("the server has removed WAL that was not received ye
 // ErrServerBehind: the server's WAL ends before the position asked for, so its history is not the one received.
 var ErrServerBehind = errors.New("the server's WAL ends before what was already received from it")
 
+// ErrOtherHistory: the server's timeline left the one received before the position asked for, as after a failover to a
+// standby that lacked WAL we have.
+var ErrOtherHistory = errors.New("the server's history forked before what was already received from it")
+
 // TimelineEndError says the stream ended where the server switched to another timeline.
 type TimelineEndError struct {
 	Timeline pg.TimelineID // the one that was streamed
@@ -244,8 +248,12 @@ func (s *Stream) serverError(pe *pgconn.PgError) error {
 	switch {
 	case pe.Code == stateUndefinedFile: // "requested WAL segment ... has already been removed"
 		return fmt.Errorf("%w: from %s on (%s)", ErrWALGone, s.next, oneLine(pe.Message))
-	case pe.Routine == "StartReplication" && strings.Contains(pe.Message, "ahead of the WAL flush position"):
+	case pe.Code == stateInternal && pe.Routine == "StartReplication" && strings.Contains(pe.Message, "ahead of the WAL flush position"):
 		return fmt.Errorf("%w: asked for %s on timeline %d (%s)", ErrServerBehind, s.opt.Start, s.opt.Timeline, oneLine(pe.Message))
+	case pe.Code == stateInternal && (pe.Routine == "StartReplication" || pe.Routine == "tliSwitchPoint"):
+		// "requested starting point ... is not in this server's history", and the same of a timeline it never had. What
+		// these functions raise for other reasons has a code of its own; the text may be in any language.
+		return fmt.Errorf("%w: asked for %s on timeline %d (%s)", ErrOtherHistory, s.opt.Start, s.opt.Timeline, oneLine(pe.Message))
 	case pe.Code == stateAdminShutdown || pe.Code == stateCrashShutdown:
 		return fmt.Errorf("replication stream: %s", oneLine(pe.Message))
 	}
