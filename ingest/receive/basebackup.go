@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -53,6 +54,12 @@ type Backup struct {
 	Bytes       int64 // of tar streams received
 }
 
+// How long the server may send nothing: while it makes its checkpoint, and once files come.
+const (
+	checkpointSilence = time.Hour
+	backupSilence     = 5 * time.Minute
+)
+
 // BaseBackup copies the cluster's files through File. The server sends no WAL with them: stream that beside it, from
 // before Start. An error of File ends it and is returned.
 func BaseBackup(ctx context.Context, src Source, opt BackupOptions) (Backup, error) {
@@ -63,7 +70,7 @@ func BaseBackup(ctx context.Context, src Source, opt BackupOptions) (Backup, err
 	defer closeConn(conn)
 	stop := context.AfterFunc(ctx, func() { _ = conn.Conn().SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	b := &backupReader{f: conn.Frontend(), opt: opt}
+	b := &backupReader{ctx: ctx, conn: conn.Conn(), f: conn.Frontend(), opt: opt, silence: checkpointSilence}
 	b.f.Send(&pgproto3.Query{String: "BASE_BACKUP (LABEL 'tarn', PROGRESS true, CHECKPOINT 'fast', WAIT false, MANIFEST 'no', TABLESPACE_MAP true)"})
 	if err = b.f.Flush(); err == nil {
 		err = b.run()
@@ -87,13 +94,16 @@ func BaseBackup(ctx context.Context, src Source, opt BackupOptions) (Backup, err
 //
 // and a row with the end LSN and timeline. It is the io.Reader of the archive under way.
 type backupReader struct {
-	f      *pgproto3.Frontend
-	opt    BackupOptions
-	backup Backup
-	total  int64  // bytes expected
-	rest   []byte // of the last 'd' message
-	next   []byte // an 'n' message that ended the archive before it; nil otherwise
-	done   bool   // CopyDone was seen
+	ctx     context.Context
+	conn    net.Conn
+	f       *pgproto3.Frontend
+	opt     BackupOptions
+	silence time.Duration // how long the server may send nothing
+	backup  Backup
+	total   int64  // bytes expected
+	rest    []byte // of the last 'd' message
+	next    []byte // an 'n' message that ended the archive before it; nil otherwise
+	done    bool   // CopyDone was seen
 }
 
 func (b *backupReader) run() error {
@@ -139,6 +149,7 @@ func (b *backupReader) header() error {
 				return err
 			}
 		case *pgproto3.CopyOutResponse:
+			b.silence = backupSilence
 			return nil
 		case *pgproto3.ReadyForQuery:
 			return errors.New("the server ended it before sending files")
@@ -310,7 +321,17 @@ func (b *backupReader) trailer() error {
 
 // receive takes one message, turning the server's error into one of ours.
 func (b *backupReader) receive() (pgproto3.BackendMessage, error) {
+	if err := b.conn.SetReadDeadline(time.Now().Add(b.silence)); err != nil {
+		return nil, err
+	}
+	if b.ctx.Err() != nil { // its deadline may have been the one just replaced
+		return nil, b.ctx.Err()
+	}
 	msg, err := b.f.Receive()
+	var ne net.Error
+	if errors.As(err, &ne) && ne.Timeout() {
+		return nil, fmt.Errorf("nothing from the server for %s: %w", b.silence, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,10 @@ import (
 // connectTimeoutDefault bounds a connection attempt whose URL names no connect_timeout.
 const connectTimeoutDefault = 10 * time.Second
 
+// commandTimeout bounds a replication command but for those that copy or stream. None does much; a server that was stopped
+// in its tracks, or a network that drops everything, would hold the caller for ever.
+const commandTimeout = 30 * time.Second
+
 // A server with one walsender to spare shows it as taken for a moment after we have closed a connection.
 const (
 	walsenderRetries = 5
@@ -78,7 +82,14 @@ func closeConn(conn *pgconn.PgConn) {
 
 // row runs one replication command and returns its first row, nil when it has none. A nil column is SQL NULL.
 func row(ctx context.Context, conn *pgconn.PgConn, command string, columns int) ([][]byte, error) {
-	results, err := conn.Exec(ctx, command).ReadAll()
+	timed, cancel := context.WithTimeout(ctx, commandTimeout)
+	defer cancel()
+	results, err := conn.Exec(timed, command).ReadAll()
+	if err != nil && timed.Err() != nil && ctx.Err() == nil {
+		verb, _, _ := strings.Cut(command, " ")
+		return nil, &AttachError{Code: CodeUnreachable, Err: err, Msg: fmt.Sprintf("Postgres does not answer %s within %s", verb, commandTimeout),
+			Fix: "check whether the server hangs, and the network"}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -253,6 +253,39 @@ func TestStreamErrors(t *testing.T) {
 	}
 }
 
+// slowpoke is a handler that takes longer, over some of what it gets, than the server may be silent.
+type slowpoke struct {
+	collector
+	calls int
+}
+
+func (s *slowpoke) Data(start pg.LSN, data []byte) error {
+	if s.calls++; s.calls < 6 {
+		time.Sleep(400 * time.Millisecond)
+	}
+	return s.collector.Data(start, data)
+}
+
+// TestSlowHandlerIsNoSilence says that the server's silence is not measured while we are busy.
+func TestSlowHandlerIsNoSilence(t *testing.T) {
+	srv := testpg.Start(t, testpg.Options{Conf: []string{"wal_keep_size = '1GB'"}})
+	ctx, src := ctxFor(t), Source{URL: srv.URL("postgres")}
+	slot, _, err := EnsureSlot(ctx, src, "tarn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Exec("CREATE TABLE t AS SELECT g, repeat('x', 100) FROM generate_series(1, 50000) g")
+	start := slot.RestartLSN.SegmentStart(1 << 20)
+	st, err := StartStream(ctx, src, StreamOptions{Slot: "tarn", Start: start, Timeline: 1, Silence: 300 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	if err := st.Receive(&slowpoke{collector: collector{stop: start + 5<<20}}); !errors.Is(err, errEnough) {
+		t.Fatal(err)
+	}
+}
+
 func TestPromotionEndsStream(t *testing.T) {
 	srv := testpg.Start(t, testpg.Options{})
 	ctx, src := ctxFor(t), Source{URL: srv.URL("postgres")}

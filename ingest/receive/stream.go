@@ -113,6 +113,9 @@ func (s *Stream) start(ctx context.Context) error {
 		return fmt.Errorf("START_REPLICATION: %w", err)
 	}
 	_ = s.conn.Conn().SetReadDeadline(time.Now().Add(s.opt.Silence))
+	if ctx.Err() != nil { // its deadline may have been the one just replaced
+		return ctx.Err()
+	}
 	for {
 		msg, err := f.Receive()
 		if err != nil {
@@ -136,15 +139,21 @@ func (s *Stream) start(ctx context.Context) error {
 
 // Receive gives the stream to h until it ends; it always returns an error: what ended it.
 func (s *Stream) Receive(h Handler) error {
-	f, conn := s.conn.Frontend(), s.conn.Conn()
+	f := s.conn.Frontend()
+	var patient time.Time // when the server's silence was last measured from
 	for {
 		if f.ReadBufferLen() == 0 {
 			if err := h.Drained(); err != nil {
 				return err
 			}
-			if err := conn.SetReadDeadline(time.Now().Add(s.opt.Silence)); err != nil {
+		}
+		// Measured while we wait for the server alone: a handler may take its time, and in a long backlog the buffer is
+		// never empty.
+		if now := time.Now(); now.Sub(patient) > s.opt.Silence/8 {
+			if err := s.conn.Conn().SetReadDeadline(now.Add(s.opt.Silence)); err != nil {
 				return fmt.Errorf("replication stream: %w", err)
 			}
+			patient = now
 		}
 		msg, err := f.Receive()
 		if err != nil {
