@@ -163,11 +163,13 @@ func (c *Catalogs) attribute(r *row) error {
 	return nil
 }
 
-// missingValue takes the one element out of attmissingval, a one-element array of the column's type.
+// missingValue takes the one element out of attmissingval, a one-element array of the column's type. The array may be
+// compressed: pg_attribute has no TOAST relation, so a default of some kilobytes is.
 //
 //	array, after the varlena header: ndim int32, dataoffset int32, elemtype oid, dim int32, lbound int32, element
 func missingValue(varlena []byte, col Column) ([]byte, error) {
-	b, err := tuple.Inline(varlena)
+	var r tuple.Reader
+	b, err := r.Value(varlena)
 	if err != nil {
 		return nil, err
 	}
