@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/materialize/lake"
@@ -58,24 +59,25 @@ func planColumns(cat *schema.Catalogs, rel *schema.Relation, prev published, o t
 	for i := range prev.columns {
 		old[prev.columns[i].Num] = &prev.columns[i]
 	}
+	taken := names{}
 	for _, col := range rel.Columns {
 		if col.Dropped {
 			continue
 		}
-		if col.Generated == 'v' {
-			c.leftOut = append(c.leftOut, LeftOut{col.Num, col.Name, "virtual generated columns are not stored"})
-			continue
+		p, lastID := old[col.Num], c.schema.LastColumnID
+		st, codec, err := planColumn(cat, col, p, o, &lastID)
+		if err == nil {
+			err = taken.take(st.Field)
 		}
-		p := old[col.Num]
-		st, codec, err := planColumn(cat, col, p, o, &c.schema.LastColumnID)
 		var u *types.Unsupported
 		if errors.As(err, &u) {
-			c.leftOut = append(c.leftOut, LeftOut{col.Num, col.Name, u.Reason})
+			c.leftOut = append(c.leftOut, LeftOut{col.Num, validUTF8(col.Name), u.Reason})
 			continue
 		}
 		if err != nil {
 			return c, err
 		}
+		c.schema.LastColumnID = lastID
 		st.Missing = missing(col.Name)
 		c.raise(compare(p, &st, len(prev.columns) > 0))
 		if p == nil && prev.leftOut(col.Num) {
@@ -108,6 +110,12 @@ func (c *columns) raise(to change) { c.change = max(c.change, to) }
 
 // planColumn keeps p's field when its type still fits, else gives a new field id.
 func planColumn(cat *schema.Catalogs, col schema.Column, p *columnState, o types.Options, lastID *int) (columnState, types.Codec, error) {
+	switch {
+	case col.Generated == 'v':
+		return columnState{}, nil, &types.Unsupported{Reason: "virtual generated columns are not stored"}
+	case !utf8.ValidString(col.Name):
+		return columnState{}, nil, &types.Unsupported{Reason: "its name is not valid UTF-8"}
+	}
 	st := columnState{Num: col.Num, Type: col.Type, Typmod: col.Typmod, Enum: cat.EnumLabels(col.Type)}
 	if p != nil {
 		t, codec, err := o.Map(cat, col.Type, col.Typmod, p.Field.ID+1)

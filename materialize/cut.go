@@ -182,7 +182,7 @@ func sameLeaves(p *tablePlan, t *table) bool {
 	}
 	for i := range p.leaves {
 		l := t.leaves[p.leaves[i].Rel]
-		if l == nil || l.state != p.leaves[i].leafState {
+		if l == nil || !l.state.sameRows(&p.leaves[i].leafState, t.state.Columns, p.cols.states) {
 			return false
 		}
 	}

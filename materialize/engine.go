@@ -231,6 +231,13 @@ type TableStatus struct {
 	LSN         pg.LSN
 	Error       string // why it is excluded or in error
 	LeftOut     []LeftOut
+	OutOfRange  []OutOfRange
+}
+
+// OutOfRange is a column with values that the lake's type cannot hold, such as an infinite date: they are null there.
+type OutOfRange struct {
+	Column string
+	Values int64 // written since the table was last written whole
 }
 
 // Status lists the tables as of the last cut.
@@ -243,7 +250,9 @@ func (e *Engine) Status() []TableStatus {
 func (e *Engine) setStatus(lsn pg.LSN) {
 	var out []TableStatus
 	for _, t := range e.tables {
-		s := TableStatus{Name: t.name.String(), State: "live", LSN: lsn, DeleteFiles: len(t.deletes), LeftOut: t.state.LeftOut}
+		s := TableStatus{
+			Name: t.name.String(), State: "live", LSN: lsn, DeleteFiles: len(t.deletes), LeftOut: t.state.LeftOut, OutOfRange: t.state.outOfRange(),
+		}
 		if t.state.Error != "" {
 			s.State, s.Error, s.LSN = "error", t.state.Error, t.state.ErrorAt
 		}
@@ -260,7 +269,7 @@ func (e *Engine) setStatus(lsn pg.LSN) {
 	}
 	for _, p := range e.plans {
 		for _, x := range p.excluded {
-			out = append(out, TableStatus{Name: x.name.String(), State: "excluded", Error: x.reason})
+			out = append(out, TableStatus{Name: validUTF8(x.name.String()), State: "excluded", Error: x.reason})
 		}
 	}
 	sortStatus(out)

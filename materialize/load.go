@@ -95,11 +95,11 @@ func (e *Engine) loadTable(ctx context.Context, h *lake.TableHead) (*table, erro
 	t := newLoaded(h)
 	t.state = st
 	t.schema.LastColumnID = max(t.schema.LastColumnID, lastID(st.Columns))
-	byFile := map[leafState]*leaf{}
+	byFile := map[leafFile]*leaf{}
 	for _, ls := range st.Leaves {
 		l := &leaf{state: ls, in: newMembership(e.sets)}
 		t.leaves[ls.Rel] = l
-		byFile[leafState{File: ls.File, Created: ls.Created}] = l
+		byFile[ls.leafFile] = l
 	}
 	deleted, err := e.loadDeletes(ctx, h)
 	if err != nil {
@@ -117,7 +117,7 @@ func (e *Engine) loadTable(ctx context.Context, h *lake.TableHead) (*table, erro
 			return nil, fmt.Errorf("%w: table %s: data file %s has %d rows, its TID set %d", errDamaged, h.Name, d.Key, d.Rows, set.Rows())
 		}
 		src := set.Source()
-		l := byFile[leafState{File: src.Rel, Created: src.Incarnation}]
+		l := byFile[leafFile{File: src.Rel, Created: src.Incarnation}]
 		if l == nil {
 			return nil, fmt.Errorf("%w: table %s: data file %s came from relation %s created at %s, which is not part of it", errDamaged, h.Name, d.Key, src.Rel, src.Incarnation)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/materialize/lake"
@@ -44,12 +45,17 @@ type excluded struct {
 
 // plan decides which of a database's relations are lake tables and what they look like.
 func (e *Engine) plan(cat *schema.Catalogs) (plans []*tablePlan, out []excluded) {
+	twins := e.twins(cat)
 	for _, rel := range cat.Relations {
 		if !userTable(rel) {
 			continue
 		}
-		name := lake.TableName{Database: cat.Database.Name, Namespace: rel.Namespace, Name: rel.Name}
-		if reason := e.excludes(cat, rel, name); reason != "" {
+		name := nameOf(cat, rel)
+		reason := e.excludes(cat, rel, name)
+		if other, ok := twins[rel.OID]; ok {
+			reason = fmt.Sprintf("its name differs from that of %s only in case: engines that ignore case would take one for the other", other)
+		}
+		if reason != "" {
 			out = append(out, excluded{name, reason})
 			continue
 		}
@@ -85,6 +91,8 @@ func (e *Engine) excludes(cat *schema.Catalogs, rel *schema.Relation, name lake.
 		return "unlogged: its rows are not in the WAL"
 	case rel.Kind != 'p' && rel.AM != schema.HeapAM:
 		return fmt.Sprintf("its access method (oid %d) is not heap", rel.AM)
+	case !utf8.ValidString(name.String()):
+		return "its name is not valid UTF-8"
 	case cat.Database.Encoding != 6 && cat.Database.Encoding != 0:
 		return "its database's encoding is not UTF8"
 	}
@@ -103,10 +111,13 @@ func (e *Engine) planTable(p *tablePlan) error {
 		}
 	}
 	for _, rel := range rels {
-		if rel.Persistence != 'p' {
+		switch {
+		case rel.Persistence != 'p':
 			return fmt.Errorf("partition %q is unlogged, so its rows are not in the WAL", rel.Name)
+		case rel.AM != schema.HeapAM:
+			return fmt.Errorf("the access method (oid %d) of partition %q is not heap", rel.AM, rel.Name)
 		}
-		l := leafPlan{leafState: leafState{Rel: rel.OID, File: rel.File}, rel: rel}
+		l := leafPlan{leafState: leafState{Rel: rel.OID, leafFile: leafFile{File: rel.File}, Attrs: attrsOf(p.rel, rel)}, rel: rel}
 		created, ok := e.pages.RelationCreated(rel.File)
 		if !ok {
 			return fmt.Errorf("relation %q (%s): %w", rel.Name, rel.File, errNoFile)
@@ -125,6 +136,26 @@ func (e *Engine) planTable(p *tablePlan) error {
 	var err error
 	p.cols, err = planColumns(p.cat, p.rel, prev, types.Options{LCMonetary: e.lcMonetary}, func(name string) []byte { return missingIn(rels, name) })
 	return err
+}
+
+// attrsOf maps the root's columns to the leaf's of the same name where their numbers differ.
+func attrsOf(root, leaf *schema.Relation) map[int16]int16 {
+	if root == leaf {
+		return nil
+	}
+	nums := map[string]int16{}
+	for i := range leaf.Columns {
+		if c := &leaf.Columns[i]; !c.Dropped {
+			nums[c.Name] = c.Num
+		}
+	}
+	attrs := map[int16]int16{}
+	for i := range root.Columns {
+		if c := &root.Columns[i]; !c.Dropped && nums[c.Name] != c.Num {
+			attrs[c.Num] = nums[c.Name] // 0: it has none, which the encoder refuses
+		}
+	}
+	return attrs
 }
 
 // missingIn is the default that rows older than a column have, in whichever leaf still has such rows.

@@ -33,8 +33,9 @@ type encoder struct {
 	tids    *tidset.Builder
 	xacts   cachedTransactions
 	deleted map[*liveFile]*roaring.Bitmap
-	moved   int64 // rows of compacted files that were written again
-	gone    int64 // rows of compacted files that are no more
+	moved   int64   // rows of compacted files that were written again
+	gone    int64   // rows of compacted files that are no more
+	nulled  []int64 // by column: new values that the lake's type cannot hold
 	sealed  []sealedFile
 }
 
@@ -65,6 +66,7 @@ func (w *tableWork) newEncoder(ctx context.Context, lp *leafPlan) (*encoder, err
 		w: w, lp: lp, desc: tuple.NewDesc(attrs), values: make([]tuple.Datum, len(attrs)),
 		deleted: map[*liveFile]*roaring.Bitmap{}, xacts: cachedTransactions{Transactions: w.e.pages},
 	}
+	enc.nulled = make([]int64, len(w.plan.cols.states))
 	enc.env.Toast = &detoaster{ctx: ctx, w: w, lp: lp}
 	for i := range w.plan.cols.states {
 		name := w.plan.cols.states[i].Field.Name
@@ -113,7 +115,7 @@ func (enc *encoder) page(ctx context.Context, blk pg.BlockNumber, page pg.Page, 
 			enc.remove(have)
 		}
 		if ok {
-			if err := enc.row(ctx, pg.TID{Block: blk, Offset: off}, t); err != nil {
+			if err := enc.row(ctx, pg.TID{Block: blk, Offset: off}, t, same); err != nil {
 				return enc.corrupt(blk, off, err)
 			}
 		}
@@ -143,8 +145,8 @@ func (enc *encoder) remove(m *member) {
 	d.Add(m.pos)
 }
 
-// row adds one visible tuple to the data file.
-func (enc *encoder) row(ctx context.Context, tid pg.TID, t pg.HeapTuple) error {
+// row adds one visible tuple to the data file. moved says that it was in the lake already.
+func (enc *encoder) row(ctx context.Context, tid pg.TID, t pg.HeapTuple, moved bool) error {
 	if enc.out == nil {
 		if err := enc.start(); err != nil {
 			return err
@@ -155,8 +157,12 @@ func (enc *encoder) row(ctx context.Context, tid pg.TID, t pg.HeapTuple) error {
 	}
 	for i := range enc.cols {
 		c := &enc.cols[i]
+		before := c.builder.OutOfRange
 		if err := c.codec.Append(&enc.env, enc.values[c.attr], c.builder); err != nil {
 			return fmt.Errorf("column %q: %w", enc.w.plan.cols.states[i].Field.Name, err)
+		}
+		if !moved {
+			enc.nulled[i] += c.builder.OutOfRange - before
 		}
 	}
 	if err := enc.tids.Add(tid, t.Xmin()); err != nil {

@@ -93,6 +93,7 @@ func newServer(t testing.TB) *server {
 		{"oid": 23, "typname": "int4", "typlen": 4, "typbyval": 1, "typcategory": int('N')},
 		{"oid": 25, "typname": "text", "typlen": 0xFFFF, "typcategory": int('S')},
 		{"oid": 20000, "typname": "citext", "typlen": 0xFFFF, "typcategory": int('S')},
+		{"oid": 1082, "typname": "date", "typlen": 4, "typbyval": 1, "typcategory": int('D')},
 		{"oid": 790, "typname": "money", "typlen": 8, "typbyval": 1, "typcategory": int('N')},
 	} {
 		typ["typtype"], typ["typalign"], typ["typtypmod"], typ["typnamespace"] = int('b'), int('i'), -1, 11

@@ -3,6 +3,7 @@ package materialize
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/materialize/lake"
@@ -17,10 +18,23 @@ type tableState struct {
 	Columns []columnState `json:"columns"`
 	LeftOut []LeftOut     `json:"left_out,omitempty"`
 	Leaves  []leafState   `json:"leaves"`
-	Error   string        `json:"error,omitempty"`    // why the table no longer moves
-	ErrorAt pg.LSN        `json:"error_at,omitempty"` // the last good LSN
+	// OutOfRange counts, by attnum of the root, values written as null because the lake's type cannot hold them, since
+	// the table was last written whole.
+	OutOfRange map[int16]int64 `json:"out_of_range,omitempty"`
+	Error      string          `json:"error,omitempty"`    // why the table no longer moves
+	ErrorAt    pg.LSN          `json:"error_at,omitempty"` // the last good LSN
 	// FromPlan: the error came from the catalogs and ends when they change; otherwise only a resync ends it.
 	FromPlan bool `json:"from_plan,omitempty"`
+}
+
+// outOfRange lists the columns with values that became null.
+func (s *tableState) outOfRange() (out []OutOfRange) {
+	for i := range s.Columns {
+		if n := s.OutOfRange[s.Columns[i].Num]; n > 0 {
+			out = append(out, OutOfRange{s.Columns[i].Field.Name, n})
+		}
+	}
+	return out
 }
 
 // leafState is one relation whose rows are in the table: the table itself, or a partition.
@@ -28,9 +42,39 @@ type tableState struct {
 // Invariant: a relation file counts only while the pg_class row visible at the cut maps to it, and only if it was
 // created at the LSN recorded here.
 type leafState struct {
-	Rel     pg.OID            `json:"rel"` // pg_class.oid
+	Rel pg.OID `json:"rel"` // pg_class.oid
+	leafFile
+	// Attrs maps columns of the table (pg_attribute.attnum of the root) to the partition's own, where they differ. A
+	// partition that is detached, loses a column, gets another of that name and is attached again has the same file and
+	// other values, and nothing in the heap's WAL says so.
+	Attrs map[int16]int16 `json:"attrs,omitempty"`
+}
+
+// leafFile is a relation file; Created tells it from an earlier tenant of the same file number.
+type leafFile struct {
 	File    pg.RelFileLocator `json:"file"`
 	Created pg.LSN            `json:"created"`
+}
+
+// attr is the partition's column that stands for a column of the table.
+func (l *leafState) attr(root int16) int16 {
+	if a, ok := l.Attrs[root]; ok {
+		return a
+	}
+	return root
+}
+
+// sameRows says whether rows in the lake that came from l are those that now would: the same file, read through the same
+// columns. Columns that came are not asked about: they have no values in the lake yet.
+func (l *leafState) sameRows(now *leafState, had, have []columnState) bool {
+	if l.Rel != now.Rel || l.leafFile != now.leafFile {
+		return false
+	}
+	before := map[int16]bool{}
+	for i := range had {
+		before[had[i].Num] = true
+	}
+	return !slices.ContainsFunc(have, func(c columnState) bool { return before[c.Num] && l.attr(c.Num) != now.attr(c.Num) })
 }
 
 // engineState is what a publication carries for the whole lake (lake.Head.State), as JSON.

@@ -85,7 +85,8 @@ type tableWork struct {
 	rowsIn  int64                         // rows that are new; those of compacted files that stay are not counted
 	rowsOut int64                         // rows that are no more
 	blocks  int64
-	done    int64 // blocks copied, for progress
+	done    int64   // blocks copied, for progress
+	nulled  []int64 // by column of the plan: new values that the lake's type cannot hold
 
 	newDeletes    []lake.PositionDeletes
 	removeData    []*liveFile
@@ -95,6 +96,7 @@ type tableWork struct {
 // begin sorts leaves into kept, copied and gone.
 func (w *tableWork) begin() {
 	w.added, w.deletes, w.compact = map[pg.OID][]*liveFile{}, map[*liveFile]*roaring.Bitmap{}, map[*liveFile]bool{}
+	w.nulled = make([]int64, len(w.plan.cols.states))
 	if w.old == nil {
 		w.id, w.uuid = lake.TableID{DB: w.plan.key.db, Rel: w.plan.key.rel, Incarnation: w.c.at.LSN}, newUUID()
 		w.copied = w.plan.leaves
@@ -104,7 +106,7 @@ func (w *tableWork) begin() {
 	still := map[pg.OID]bool{}
 	for _, lp := range w.plan.leaves {
 		l := w.old.leaves[lp.Rel]
-		if l != nil && !w.rewrite && l.state == lp.leafState {
+		if l != nil && !w.rewrite && l.state.sameRows(&lp.leafState, w.old.state.Columns, w.plan.cols.states) {
 			w.keep = append(w.keep, lp)
 			still[lp.Rel] = true
 			w.pickSmall(l)
@@ -252,6 +254,9 @@ func (w *tableWork) finish(ctx context.Context, enc *encoder, blocks int64) erro
 	w.blocks += blocks
 	w.rowsIn -= enc.moved
 	w.rowsOut += enc.gone
+	for i, n := range enc.nulled {
+		w.nulled[i] += n
+	}
 	for _, s := range enc.sealed {
 		w.added[enc.lp.Rel] = append(w.added[enc.lp.Rel], s.live)
 		w.files = append(w.files, s.file)
@@ -284,7 +289,7 @@ func pageError(err error) error {
 
 // result describes the change, and how the engine's view follows it.
 func (w *tableWork) result() *tableResult {
-	st := tableState{Version: stateVersion, Columns: w.plan.cols.states, LeftOut: w.plan.cols.leftOut}
+	st := tableState{Version: stateVersion, Columns: w.plan.cols.states, LeftOut: w.plan.cols.leftOut, OutOfRange: w.outOfRange()}
 	for _, lp := range w.plan.leaves {
 		st.Leaves = append(st.Leaves, lp.leafState)
 	}
@@ -303,6 +308,21 @@ func (w *tableWork) result() *tableResult {
 		return nil
 	}
 	return &tableResult{change: ch, rowsIn: w.rowsIn, blocks: w.blocks, apply: func(ctx context.Context) error { return w.apply(ctx, ch, st) }}
+}
+
+// outOfRange adds what this cut wrote as null to what earlier ones did, unless they left nothing in the lake.
+func (w *tableWork) outOfRange() map[int16]int64 {
+	sum := map[int16]int64{}
+	for i, n := range w.nulled {
+		num := w.plan.cols.states[i].Num
+		if w.old != nil && len(w.keep) > 0 {
+			n += w.old.state.OutOfRange[num]
+		}
+		if n > 0 {
+			sum[num] = n
+		}
+	}
+	return sum
 }
 
 // nothing says whether blocks changed but neither rows nor what is said of them.
@@ -324,6 +344,7 @@ func (w *tableWork) apply(ctx context.Context, ch lake.TableChange, st tableStat
 	leaves := map[pg.OID]*leaf{}
 	for _, lp := range w.keep {
 		leaves[lp.Rel] = t.leaves[lp.Rel]
+		leaves[lp.Rel].state = lp.leafState // which columns stand for new ones of the table
 	}
 	for _, lp := range w.copied {
 		leaves[lp.Rel] = &leaf{state: lp.leafState, in: newMembership(w.e.sets)}
