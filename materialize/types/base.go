@@ -179,6 +179,9 @@ func enumCodec(r Resolver, t PGType) *codec {
 		if !ok {
 			return corrupt("enum %s has no label with OID %d", t.name(), oid)
 		}
+		if !utf8.ValidString(label) {
+			return errNotUTF8
+		}
 		b.EndBytes(append(b.Buf(), label...))
 		return nil
 	}}

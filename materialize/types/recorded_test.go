@@ -72,7 +72,12 @@ func readRecorded(t testing.TB) (out []recorded) {
 // builtins resolves built-in types without a server: base types by OID, and the array types recorded.
 type builtins struct{}
 
-func (builtins) EnumLabel(oid pg.OID) (string, bool) { return "label", oid%2 == 0 }
+func (builtins) EnumLabel(oid pg.OID) (string, bool) {
+	if oid == 4 {
+		return "caf\xe9", true
+	}
+	return "label", oid%2 == 0
+}
 func (builtins) Type(oid pg.OID) (PGType, bool) {
 	if el, ok := arrayElements[oid]; ok {
 		return PGType{OID: oid, Typtype: 'b', Category: 'A', Len: -1, Align: 'i', Elem: el, Typmod: -1}, true

@@ -65,6 +65,18 @@ func TestValueErrors(t *testing.T) {
 	}
 }
 
+// TestEnumLabelIsText: an enum's label in a SQL_ASCII database may be no text, as any value.
+func TestEnumLabelIsText(t *testing.T) {
+	codec := enumCodec(builtins{}, PGType{Name: "mood"})
+	for oid, ok := range map[uint32]bool{2: true, 4: false} {
+		b := column.New(lake.Field{ID: 1, Name: "v", Type: stringType()}, &column.Batch{})
+		var v *ValueError
+		if err := codec.Append(&Env{}, tuple.Datum{Data: words(oid)}, b); (err == nil) != ok || err != nil && !errors.As(err, &v) {
+			t.Errorf("label %d: %v", oid, err)
+		}
+	}
+}
+
 // TestDamage: bytes that make no sense are corrupt.
 func TestDamage(t *testing.T) {
 	for _, c := range []struct {
