@@ -29,7 +29,7 @@ func outputText(x string) string {
 
 func castText(x string) string { return "(" + x + ")::text" }
 
-// Values the lake cannot hold are NULL there: the infinities, years outside 1..9999, NaN in a decimal.
+// Values the lake cannot hold are NULL there: the infinities, years outside 1..9999, NaN in a decimal, 24:00:00.
 func finiteOnly(condition, value string) func(string) string {
 	return func(x string) string {
 		return strings.ReplaceAll("CASE WHEN "+condition+" THEN ("+value+")::text END", "$", "("+x+")")
@@ -62,23 +62,24 @@ var scalarRules = map[string]rule{
 	"oid":         {lake: "long", render: castText},
 	"xid":         {lake: "long", render: castText},
 	"cid":         {lake: "long", render: castText},
+	"xid8":        {lake: "long", render: castText},
 	"float4":      {lake: "float", render: floatBits("float4send")},
 	"float8":      {lake: "double", render: floatBits("float8send")},
 	"bytea":       {lake: "binary", render: func(x string) string { return "encode(" + x + ", 'hex')" }},
 	"uuid":        {lake: "uuid", render: castText},
 	"date":        {lake: "date", render: finiteOnly("$ BETWEEN '0001-01-01' AND '9999-12-31'", "$ - '1970-01-01'::date")},
-	"time":        {lake: "time", render: finiteOnly("$ IS NOT NULL", microseconds)},
+	"time":        {lake: "time", render: finiteOnly("$ < '24:00'", microseconds)},
 	"timestamp":   {lake: "timestamp", render: finiteOnly(timestampInRange, microseconds)},
 	"timestamptz": {lake: "timestamptz", render: finiteOnly(timestamptzInRange, microseconds)},
 	"interval":    {lake: "struct<months:int,days:int,microseconds:long>", render: finiteOnly("isfinite($)", intervalMembers)},
 }
 
 // textTypes show as Postgres prints them.
-var textTypes = words(`text varchar bpchar name char json jsonb inet cidr macaddr macaddr8 bit varbit xml tsvector pg_lsn
+var textTypes = words(`text varchar bpchar name char json jsonb inet cidr macaddr macaddr8 bit varbit xml tsvector pg_lsn tid
 	timetz point lseg line box path polygon circle`)
 
 // optionalTextTypes may be left out: their text is locale's business or nobody's.
-var optionalTextTypes = words(`money tsquery jsonpath xid8 pg_snapshot txid_snapshot`)
+var optionalTextTypes = words(`money tsquery jsonpath pg_snapshot txid_snapshot`)
 
 func words(text string) map[string]bool {
 	set := map[string]bool{}
