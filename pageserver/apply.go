@@ -303,8 +303,7 @@ func (t *Timeline) rollback() {
 		t.arena.frames[tc.id].state &^= framePinned
 	}
 	for _, rel := range s.made {
-		delete(t.rels, rel.loc)
-		rel.gone, t.lastRel = true, nil
+		t.removeRelation(rel)
 	}
 }
 
@@ -357,7 +356,6 @@ func (t *Timeline) finishUnchanged(rec *wal.Record, tc *touch) {
 func (t *Timeline) makeRelation(loc pg.RelFileLocator, created pg.LSN) *relation {
 	rel := &relation{loc: loc, kind: 0, created: created}
 	t.rels[loc] = rel
-	t.lastRel = rel
 	return rel
 }
 

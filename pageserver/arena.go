@@ -8,7 +8,7 @@ import (
 type frameID uint32
 
 const (
-	slabFrames = 128 // frames per slab: 1 MiB
+	slabFrames = 512 // frames per slab: 4 MiB, so that it holds a huge page wherever it lies
 	framesMin  = 1024
 )
 
@@ -81,7 +81,9 @@ func (a *arena) take() frameID {
 		panic("BUG: the page arena has grown to twice its limit")
 	}
 	if a.slabs[id/slabFrames] == nil {
-		a.slabs[id/slabFrames] = make([]byte, slabFrames*pg.BlockSize)
+		slab := make([]byte, slabFrames*pg.BlockSize)
+		adviseHugePages(slab)
+		a.slabs[id/slabFrames] = slab
 	}
 	a.frames = append(a.frames, frame{})
 	return id

@@ -251,10 +251,8 @@ func (t *Timeline) drop(loc pg.RelFileLocator) {
 	if rel.opaque {
 		t.stats.opaque--
 	}
-	rel.gone = true
-	delete(t.rels, loc)
+	t.removeRelation(rel)
 	delete(t.dirty, loc)
-	t.lastRel = nil
 	t.dropped[loc] = true
 }
 

@@ -101,7 +101,7 @@ type Timeline struct {
 	commitTime    time.Time
 
 	rels        map[pg.RelFileLocator]*relation
-	lastRel     *relation // most recently used
+	recentRels  [recentRels]*relation // by file number, modulo: what relation found last
 	slrus       [3]*relation
 	storedSmall map[key.Key]bool   // of small: some layer has it
 	small       map[key.Key][]byte // values that are not pages: relation maps, prepared transactions, pg_control
@@ -322,14 +322,27 @@ func (t *Timeline) reached() bool { return t.redoLSN >= t.consistent }
 
 // relation finds a relation of the directory, or nil.
 func (t *Timeline) relation(loc pg.RelFileLocator) *relation {
-	if t.lastRel != nil && t.lastRel.loc == loc {
-		return t.lastRel
+	recent := &t.recentRels[loc.Rel%recentRels]
+	if *recent != nil && (*recent).loc == loc {
+		return *recent
 	}
 	rel := t.rels[loc]
 	if rel != nil {
-		t.lastRel = rel
+		*recent = rel
 	}
 	return rel
+}
+
+// recentRels is how many relations are found without asking the directory, which hashes.
+const recentRels = 64
+
+// removeRelation takes a relation out of the directory.
+func (t *Timeline) removeRelation(rel *relation) {
+	rel.gone = true
+	delete(t.rels, rel.loc)
+	if recent := &t.recentRels[rel.loc.Rel%recentRels]; *recent == rel {
+		*recent = nil
+	}
 }
 
 // recordName is for messages.

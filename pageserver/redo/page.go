@@ -1,6 +1,7 @@
 package redo
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -69,92 +70,102 @@ func repack(p pg.Page) error {
 	if err := checkPointers(p); err != nil {
 		return err
 	}
-	n, lower, upper, special := p.NumItems(), int(p.Lower()), int(p.Upper()), int(p.Special())
-	if special != pg.MaxAlign(special) {
+	if s := int(p.Special()); s != pg.MaxAlign(s) {
 		return errPointers
 	}
-	last, total, unused, presorted, previous := 0, 0, 0, true, special
-	for i := 1; i <= n; i++ {
-		lp := p.Item(pg.OffsetNumber(i))
-		if lp.State() == pg.LPUnused {
-			p.SetItem(pg.OffsetNumber(i), 0)
-			unused++
-			continue
-		}
-		last = i
-		if lp.Len() == 0 {
-			continue
-		}
-		at, size := lp.Offset(), pg.MaxAlign(lp.Len())
-		if at < upper || at+size > special {
-			return errStorage
-		}
-		presorted = presorted && at < previous
-		previous, total = at, total+size
+	var c compaction
+	if err := c.gather(p); err != nil {
+		return err
 	}
-	// Tuples that overlap could add up to more than there is: from here on upper stays above the line pointers.
-	if total > special-lower {
-		return errNoRoom
-	}
-	upper = compact(p, n, presorted)
-	lower = pg.PageHeaderSize + 4*last
+	upper := c.move(p)
+	lower := pg.PageHeaderSize + 4*c.last
 	p.SetLower(uint16(lower))
 	p.SetUpper(uint16(upper))
 	clear(p[lower:upper])
-	setFreeLines(p, unused > n-last)
+	setFreeLines(p, c.unused > c.lines-c.last)
 	return nil
 }
 
-// compact places the tuples and returns the new upper. repack has checked each line pointer and the sum of sizes.
-func compact(p pg.Page, n int, presorted bool) int {
-	if !presorted {
-		return compactUnsorted(p, n)
-	}
-	// Tuples lie in line pointer order from the end: those that move by the same distance move as one (compactify_tuples).
-	upper := int(p.Special())
-	from, to := upper, upper // the run [from, ...) gathered last goes to [to, ...)
-	size := 0
-	for i := 1; i <= n; i++ {
-		off := pg.OffsetNumber(i)
-		lp := p.Item(off)
-		if lp.Len() == 0 {
-			continue
-		}
-		at, length := lp.Offset(), pg.MaxAlign(lp.Len())
-		if at+length != from { // a gap: the run ends
-			if from != to {
-				copy(p[to:to+size], p[from:from+size])
-			}
-			size = 0
-		}
-		upper -= length
-		from, to, size = at, upper, size+length
-		if at != upper {
-			p.SetItem(off, pg.MakeItemID(upper, lp.State(), lp.Len()))
-		}
-	}
-	if from != to {
-		copy(p[to:to+size], p[from:from+size])
-	}
-	return upper
+// compaction is the tuples of a page that is being repacked (itemIdCompactData).
+type compaction struct {
+	tuples    [pg.MaxHeapTuplesPerPage]storedTuple
+	n         int
+	lines     int  // line pointers
+	last      int  // the last one in use
+	unused    int  // how many are not
+	presorted bool // tuples lie in line pointer order from the end
 }
 
-// compactUnsorted moves out of a copy: a tuple may have to go where another still lies.
-func compactUnsorted(p pg.Page, n int) int {
-	var from [pg.BlockSize]byte
-	copy(from[p.Upper():], p[p.Upper():p.Special()])
-	upper := int(p.Special())
-	for i := 1; i <= n; i++ {
-		off := pg.OffsetNumber(i)
-		lp := p.Item(off)
+type storedTuple struct {
+	at, size uint16 // size is MAXALIGNed
+	line     uint16 // line pointer, from 0
+}
+
+// gather reads the line pointers. When it returns no error all tuples lie between the line pointers and the special area,
+// and their sizes fit there.
+func (c *compaction) gather(p pg.Page) error {
+	upper, special := int(p.Upper()), int(p.Special())
+	lines := p[pg.PageHeaderSize : pg.PageHeaderSize+4*p.NumItems()]
+	c.lines, c.presorted = len(lines)/4, true
+	previous, total := special, 0
+	for i := 0; len(lines) >= 4; i, lines = i+1, lines[4:] {
+		lp := pg.ItemID(binary.LittleEndian.Uint32(lines))
+		if lp.State() == pg.LPUnused {
+			clear(lines[:4])
+			c.unused++
+			continue
+		}
+		c.last = i + 1
 		if lp.Len() == 0 {
 			continue
 		}
 		at, size := lp.Offset(), pg.MaxAlign(lp.Len())
-		upper -= size
-		copy(p[upper:upper+size], from[at:at+size])
-		p.SetItem(off, pg.MakeItemID(upper, lp.State(), lp.Len()))
+		if at < upper || at+size > special || c.n == len(c.tuples) {
+			return errStorage
+		}
+		c.presorted = c.presorted && at < previous
+		previous, total = at, total+size
+		c.tuples[c.n] = storedTuple{uint16(at), uint16(size), uint16(i)}
+		c.n++
 	}
+	// Tuples that overlap could add up to more than there is.
+	if total > special-int(p.Lower()) {
+		return errNoRoom
+	}
+	return nil
+}
+
+// move places the tuples and returns the new upper. Those that move by the same distance and lie side by side move as one.
+func (c *compaction) move(p pg.Page) int {
+	upper, tuples := int(p.Special()), c.tuples[:c.n]
+	for len(tuples) > 0 && int(tuples[0].at)+int(tuples[0].size) == upper { // in place already
+		upper -= int(tuples[0].size)
+		tuples = tuples[1:]
+	}
+	if len(tuples) == 0 {
+		return upper
+	}
+	source := p
+	if !c.presorted {
+		// A tuple may have to go where another still lies: they move out of a copy.
+		var held [pg.BlockSize]byte
+		low := int(p.Upper())
+		copy(held[low:], p[low:p.Special()])
+		source = held[:]
+	}
+	from, size := int(tuples[0].at)+int(tuples[0].size), 0 // the run [from, from+size) goes to [upper, upper+size)
+	for _, t := range tuples {
+		if int(t.at)+int(t.size) != from { // a gap: the run ends
+			copy(p[upper:upper+size], source[from:from+size])
+			size = 0
+		}
+		from, size = int(t.at), size+int(t.size)
+		upper -= int(t.size)
+		line := p[pg.PageHeaderSize+4*int(t.line):][:4]
+		lp := pg.ItemID(binary.LittleEndian.Uint32(line))
+		binary.LittleEndian.PutUint32(line, uint32(pg.MakeItemID(upper, lp.State(), lp.Len())))
+	}
+	copy(p[upper:upper+size], source[from:from+size])
 	return upper
 }
 

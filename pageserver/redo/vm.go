@@ -32,6 +32,9 @@ type VMChange struct {
 // A record that cannot be decoded appends nothing: Apply refuses it. An UPDATE appends up to two changes, which may be to
 // one map page.
 func ImplicitVM(rec *wal.Record, dst []VMChange) []VMChange {
+	if !mayClearVM(rec) {
+		return dst
+	}
 	changes, n := vmChanges(rec)
 	for _, c := range changes[:n] {
 		if !namesVMBlock(rec, c) {
@@ -39,6 +42,24 @@ func ImplicitVM(rec *wal.Record, dst []VMChange) []VMChange {
 		}
 	}
 	return dst
+}
+
+// mayClearVM is a quick look at a heap record's flags: false says that it clears no bits.
+func mayClearVM(rec *wal.Record) bool {
+	at, bits := 0, uint8(0)
+	switch op := rec.Info & heaprec.OpMask; {
+	case rec.RMID == wal.RMHeap && op == heaprec.OpInsert:
+		at, bits = heaprec.InsertFlagsAt, heaprec.InsertAllVisibleCleared
+	case rec.RMID == wal.RMHeap && op == heaprec.OpDelete:
+		at, bits = heaprec.DeleteFlagsAt, heaprec.DeleteAllVisibleCleared
+	case rec.RMID == wal.RMHeap && (op == heaprec.OpUpdate || op == heaprec.OpHotUpdate):
+		at, bits = heaprec.UpdateFlagsAt, heaprec.UpdateOldAllVisibleCleared|heaprec.UpdateNewAllVisibleCleared
+	case rec.RMID == wal.RMHeap && op == heaprec.OpLock, rec.RMID == wal.RMHeap2 && op == heaprec.Op2LockUpdated:
+		at, bits = heaprec.LockFlagsAt, heaprec.LockAllFrozenCleared
+	case rec.RMID == wal.RMHeap2 && op == heaprec.Op2MultiInsert:
+		at, bits = heaprec.MultiInsertFlagsAt, heaprec.InsertAllVisibleCleared
+	}
+	return at < len(rec.Main) && rec.Main[at]&bits != 0
 }
 
 // namesVMBlock says whether rec has a reference to the map block of c.

@@ -127,6 +127,15 @@ type Insert struct {
 	Flags  uint8
 }
 
+// Where the flags lie in a record's main data, for those who ask for nothing else.
+const (
+	InsertFlagsAt      = 2
+	DeleteFlagsAt      = 7
+	UpdateFlagsAt      = 7
+	LockFlagsAt        = 7
+	MultiInsertFlagsAt = 0
+)
+
 // DecodeInsert reads an OpInsert record's main data.
 func DecodeInsert(main []byte) (Insert, error) {
 	if len(main) != 3 {
