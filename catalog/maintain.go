@@ -21,19 +21,42 @@ type garbage struct {
 	mu      sync.Mutex
 	batches []garbageBatch
 	keys    int
+	lost    bool // a batch found no room: what waits is not known any more
 }
 
 // garbageBatch may be removed once its publication is the grace time old.
 type garbageBatch struct {
 	at    time.Time
 	keys  []string
-	later []func(context.Context) ([]string, error)
+	later []*laterKeys
+}
+
+// laterKeys are keys that only the store can tell. maintainMu guards it.
+type laterKeys struct {
+	read func(context.Context) ([]string, error)
+	keys []string
+	done bool
+}
+
+func (l *laterKeys) get(ctx context.Context) ([]string, error) {
+	if l.done {
+		return l.keys, nil
+	}
+	keys, err := l.read(ctx)
+	if err == nil {
+		l.keys, l.done = keys, true
+	}
+	return keys, err
 }
 
 func (g *garbage) add(b garbageBatch) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(b.keys)+len(b.later) == 0 || g.keys+len(b.keys) > garbageKeysMax {
+	if len(b.keys)+len(b.later) == 0 {
+		return
+	}
+	if g.keys+len(b.keys) > garbageKeysMax {
+		g.lost = true
 		return
 	}
 	g.keys += len(b.keys)
@@ -165,7 +188,7 @@ func (c *Catalog) removeGarbage(ctx context.Context, now time.Time) error {
 		}
 		keys := slices.Clone(b.keys)
 		for _, later := range b.later {
-			more, err := later(ctx)
+			more, err := later.get(ctx)
 			if err != nil {
 				return err
 			}

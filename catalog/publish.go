@@ -253,7 +253,7 @@ func (c *Catalog) adopt(pub *publication) {
 		g := t.commit.Adopt()
 		dead.keys = append(dead.keys, g.Keys...)
 		if g.Later != nil {
-			dead.later = append(dead.later, g.Later)
+			dead.later = append(dead.later, &laterKeys{read: g.Later})
 		}
 		w.tables[t.change.ID] = t.table
 		if n := len(t.commit.Objects); n > 0 {

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,7 +41,7 @@ func (c *Catalog) sweepOrphans(ctx context.Context, now time.Time) error {
 	before := w.epochAt.Add(-clockSlack)
 	c.writeMu.Unlock()
 
-	roots, waiting := c.roots(), c.garbage.set()
+	roots := c.roots()
 	var root string
 	var old []string // objects under root
 	flush := func() error {
@@ -48,7 +49,7 @@ func (c *Catalog) sweepOrphans(ctx context.Context, now time.Time) error {
 		if root == "" || len(old) == 0 {
 			return nil
 		}
-		return c.sweepTable(ctx, root, roots, old, waiting)
+		return c.sweepTable(ctx, root, roots, old)
 	}
 	err := c.opts.Store.List(ctx, "lake/", func(o objstore.ObjectInfo) error {
 		if r := rootOf(o.Key); r != root {
@@ -98,7 +99,7 @@ func (c *Catalog) roots() map[string]lake.TableID {
 
 // sweepTable removes those of a root's old objects that its table does not refer to. Objects that wait for their own
 // time of removal stay.
-func (c *Catalog) sweepTable(ctx context.Context, root string, roots map[string]lake.TableID, old []string, waiting map[string]bool) error {
+func (c *Catalog) sweepTable(ctx context.Context, root string, roots map[string]lake.TableID, old []string) error {
 	refs := map[string]bool{}
 	if id, known := roots[root]; known {
 		c.writeMu.Lock()
@@ -113,17 +114,25 @@ func (c *Catalog) sweepTable(ctx context.Context, root string, roots map[string]
 			return err
 		}
 	}
-	var orphans []string
-	for _, key := range old {
-		owner := companionOf(key)
-		if !refs[key] && !refs[owner] && !waiting[key] && !waiting[owner] {
-			orphans = append(orphans, key)
-		}
+	orphans := without(old, refs)
+	if len(orphans) == 0 {
+		return nil
 	}
+	// Asked after the references were noted: what a commit forgets meanwhile is in one or the other.
+	waiting, known, err := c.garbage.waiting(ctx)
+	if err != nil || !known {
+		return err
+	}
+	orphans = without(orphans, waiting)
 	if len(orphans) > 0 {
 		c.opts.Logger.Info("removing what an earlier writer left behind", "table", root, "objects", len(orphans))
 	}
 	return c.removeKeys(ctx, orphans)
+}
+
+// without are the keys that are not in a set, neither themselves nor what they live and die with.
+func without(keys []string, set map[string]bool) []string {
+	return slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return set[key] || set[companionOf(key)] })
 }
 
 // companionOf is the object that key lives and dies with, or key itself.
@@ -163,15 +172,28 @@ func (c *Catalog) sweepStates(ctx context.Context, before time.Time) error {
 	return c.removeKeys(ctx, orphans)
 }
 
-// set holds every key that waits.
-func (g *garbage) set() map[string]bool {
+// waiting holds every key that waits for its time, those too that only the store can tell: files of snapshots committed
+// before this process began look like nobody's once the newest metadata has forgotten them, and the one before may still
+// be read. known is false if some are not remembered: then none may be taken for an orphan.
+func (g *garbage) waiting(ctx context.Context) (keys map[string]bool, known bool, err error) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	keys := make(map[string]bool, g.keys)
-	for _, b := range g.batches {
+	batches := slices.Clone(g.batches)
+	known = !g.lost
+	g.mu.Unlock()
+	keys = map[string]bool{}
+	for _, b := range batches {
 		for _, key := range b.keys {
 			keys[key] = true
 		}
+		for _, later := range b.later {
+			more, err := later.get(ctx)
+			if err != nil {
+				return nil, known, err
+			}
+			for _, key := range more {
+				keys[key] = true
+			}
+		}
 	}
-	return keys
+	return keys, known, nil
 }

@@ -148,3 +148,47 @@ func TestCheckpoints(t *testing.T) {
 		t.Errorf("the oldest publication: %v %v", cut, err)
 	}
 }
+
+// TestSweepWaitsForSnapshots: a file of a snapshot that an earlier writer committed is no orphan as long as a
+// metadata.json that lists the snapshot may be read, though the newest one has forgotten it.
+func TestSweepWaitsForSnapshots(t *testing.T) {
+	ctx := t.Context()
+	store := objstore.NewMem()
+	clock := &fakeClock{}
+	options := func(o *catalog.Options) { o.Now, o.Grace = clock.now, time.Minute }
+	c := open(t, store, options)
+	begin(t, c)
+	a := laketest.New(store, 100, name("a"))
+	replace := func(lsn uint64) lake.File {
+		ch := a.Change()
+		ch.Create = lsn == 0x100
+		ch.ReplaceAll = !ch.Create
+		a.Clear()
+		f := must(a.Insert(ctx, int64(lsn)))(t)
+		ch.AddData = []lake.File{f}
+		publish(t, c, publication(pgLSN(lsn), ch))
+		return f
+	}
+	old := replace(0x100)
+	clock.advance(time.Second)
+	replace(0x200)
+	time.Sleep(2100 * time.Millisecond)
+	c = open(t, store, options)
+	begin(t, c)
+	clock.advance(30 * time.Second)
+	replace(0x300)
+	clock.advance(29500 * time.Millisecond)
+	replace(0x400) // forgets the first snapshot
+	for _, step := range []struct {
+		wait time.Duration
+		want bool
+	}{{time.Second, true}, {50 * time.Second, true}, {10 * time.Second, false}} {
+		clock.advance(step.wait)
+		if err := c.Maintain(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if got := slices.Contains(keysUnder(t, store, ""), old.Key); got != step.want {
+			t.Errorf("after %s the first file is there: %v, want %v", step.wait, got, step.want)
+		}
+	}
+}
