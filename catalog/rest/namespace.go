@@ -14,15 +14,6 @@ const separator = "\x1f"
 // pageSizeMax bounds one page of a list.
 const pageSizeMax = 10_000
 
-// namespace is the one level of a path's namespace.
-func (req *request) namespace() (string, error) {
-	name := req.vars["namespace"]
-	if strings.Contains(name, separator) {
-		return "", noNamespace(strings.ReplaceAll(name, separator, "."))
-	}
-	return name, nil
-}
-
 func noNamespace(name string) error {
 	return notFound("NoSuchNamespaceException", "namespace %q does not exist: a namespace is a schema of the database that has a published table", name)
 }
@@ -32,21 +23,19 @@ func (s *server) existing(req *request) (string, error) {
 	if err := s.resolve(req); err != nil {
 		return "", err
 	}
-	name, err := req.namespace()
-	if err != nil {
-		return "", err
+	for _, vars := range req.readings() {
+		if name := vars["namespace"]; req.cut.HasNamespace(name) {
+			return name, nil
+		}
 	}
-	if !req.cut.HasNamespace(name) {
-		return "", noNamespace(name)
-	}
-	return name, nil
+	return "", noNamespace(strings.ReplaceAll(req.vars["namespace"], separator, "."))
 }
 
 // page cuts a sorted list as the request's pageSize and pageToken say. A client that sends no pageToken does not page and
-// gets everything. The token is the last name of the page before, so that a list may change between pages.
+// gets everything, whatever pageSize says. The token is the last name of the page before, so that a list may change between pages.
 func page(r *http.Request, names []string) (part []string, next any, err error) {
 	q := r.URL.Query()
-	if !q.Has("pageToken") && !q.Has("pageSize") {
+	if !q.Has("pageToken") {
 		return names, nil, nil
 	}
 	if token := q.Get("pageToken"); token != "" {

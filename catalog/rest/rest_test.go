@@ -163,6 +163,9 @@ func TestNamespaces(t *testing.T) {
 	if a := c.do("HEAD", "/v1/app/namespaces/Odd%20Schema"); a.code != 204 {
 		t.Errorf("HEAD namespace: %d", a.code)
 	}
+	if a := c.do("HEAD", "/v1/app/namespaces/Odd+Schema"); a.code != 204 {
+		t.Errorf("HEAD namespace as Java writes it: %d", a.code)
+	}
 	if a := c.do("HEAD", "/v1/app/namespaces/odd"); a.code != 404 {
 		t.Errorf("HEAD namespace that is not there: %d", a.code)
 	}
@@ -194,7 +197,10 @@ func TestPages(t *testing.T) {
 	if len(got) != 12 || pages != 3 || !slices.IsSorted(got) {
 		t.Errorf("%d pages: %v", pages, got)
 	}
-	c.refused(c.do("GET", "/v1/app/namespaces/public/tables?pageSize=0"), 400, "BadRequestException", "pageSize")
+	c.refused(c.do("GET", "/v1/app/namespaces/public/tables?pageToken=&pageSize=0"), 400, "BadRequestException", "pageSize")
+	if a := c.do("GET", "/v1/app/namespaces/public/tables?pageSize=5"); len(a.body["identifiers"].([]any)) != 12 || a.body["next-page-token"] != nil {
+		t.Errorf("a client that does not page: %s", a.raw)
+	}
 	c.refused(c.do("GET", "/v1/app/namespaces/public/tables?pageToken=!"), 400, "BadRequestException", "pageToken")
 }
 
@@ -225,6 +231,10 @@ func TestLoadTable(t *testing.T) {
 	if a := c.do("GET", "/v1/app/namespaces/Odd%20Schema/tables/a%2Fb%20%C3%BC%2541"); a.code != 200 {
 		t.Errorf("an odd name: %d %s", a.code, a.raw)
 	}
+	if a := c.do("GET", "/v1/app/namespaces/Odd+Schema/tables/a%2Fb+%C3%BC%2541"); a.code != 200 {
+		t.Errorf("an odd name as Java writes it: %d %s", a.code, a.raw)
+	}
+	c.refused(c.do("GET", "/v1/app/namespaces/Odd%2BSchema/tables/a%2Fb+%C3%BC%2541"), 404, "NoSuchTableException", "Odd+Schema")
 	if a := c.do("HEAD", path); a.code != 204 {
 		t.Errorf("HEAD: %d", a.code)
 	}

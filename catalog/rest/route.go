@@ -26,6 +26,17 @@ type request struct {
 	cut       catalog.Cut
 	pinned    bool
 	vars      map[string]string
+	// spaces are vars with '+' read as a blank, nil if none has one: Iceberg's Java client writes blanks so
+	// (URLEncoder), others mean a plus sign. What exists decides.
+	spaces map[string]string
+}
+
+// readings are what the path may have meant, the literal one first.
+func (req *request) readings() []map[string]string {
+	if req.spaces == nil {
+		return []map[string]string{req.vars}
+	}
+	return []map[string]string{req.vars, req.spaces}
 }
 
 // table lists the endpoints. The config answer names those marked as listed, so it is complete and true by construction.
@@ -90,12 +101,14 @@ func (s *server) match(r *http.Request) (*route, *request, error) {
 		return nil, nil, notFound("NotFoundException", "this catalog does not issue tokens: connect without credentials, or with a token of your identity provider (DuckDB: AUTHORIZATION_TYPE 'none')")
 	}
 	segments := strings.Split(strings.Trim(path, "/"), "/")
+	spaced, plus := make([]string, len(segments)), false
 	for i, seg := range segments {
 		plain, err := url.PathUnescape(seg)
 		if err != nil {
 			return nil, nil, badRequest("path %q is not escaped properly", path)
 		}
-		segments[i] = plain
+		spaced[i], _ = url.QueryUnescape(seg) // fails where PathUnescape does
+		segments[i], plus = plain, plus || plain != spaced[i]
 	}
 	var allowed []string
 	for i := range s.routes {
@@ -105,7 +118,11 @@ func (s *server) match(r *http.Request) (*route, *request, error) {
 			continue
 		}
 		if rt.method == r.Method {
-			return rt, &request{vars: vars}, nil
+			req := &request{vars: vars}
+			if plus {
+				req.spaces, _ = matchTemplate(rt.template, spaced)
+			}
+			return rt, req, nil
 		}
 		allowed = append(allowed, rt.method)
 	}

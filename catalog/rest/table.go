@@ -18,10 +18,12 @@ func (s *server) find(req *request) (catalog.TableVersion, error) {
 	if err := s.resolve(req); err != nil {
 		return catalog.TableVersion{}, err
 	}
-	namespace, name := req.vars["namespace"], req.vars["table"]
-	if t, ok := req.cut.Table(namespace, name); ok {
-		return t, nil
+	for _, vars := range req.readings() {
+		if t, ok := req.cut.Table(vars["namespace"], vars["table"]); ok {
+			return t, nil
+		}
 	}
+	namespace, name := req.vars["namespace"], req.vars["table"]
 	// Also for a namespace that does not exist, as the specification has it.
 	return catalog.TableVersion{}, notFound("NoSuchTableException", "table %s.%s does not exist in database %s at LSN %s", strings.ReplaceAll(namespace, separator, "."), name, req.cut.Database, req.cut.LSN)
 }
