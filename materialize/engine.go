@@ -134,6 +134,17 @@ const (
 	fileBytesMax = 256 << 20
 )
 
+// A value passes through about a dozen copies of itself on its way into a Parquet page: fetched, decompressed, gathered,
+// encoded, compared with the file's bounds, compressed. One of MemoryBytes/valueShare is what fits.
+const (
+	valueShare    = 16
+	valueBytesMin = 1 << 20
+)
+
+// valueBytes bounds one value, decompressed. A table with a larger one stops, and says so; the process does not end for
+// lack of memory, which would stop them all.
+func (e *Engine) valueBytes() int { return int(max(valueBytesMin, e.opts.MemoryBytes/valueShare)) }
+
 // New fences older writers, reads the head of the lake and what its tables hold. Pages are attached with Attach before
 // the first Cut.
 func New(ctx context.Context, opts Options) (*Engine, error) {

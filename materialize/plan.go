@@ -173,6 +173,7 @@ func missingIn(rels []*schema.Relation, name string) []byte {
 // refreshed says what reading a database's catalogs again gave: nothing was read, they were, or they are damaged.
 type refreshed struct {
 	read bool
+	name string // of the database
 	err  error
 }
 
@@ -197,7 +198,7 @@ func (e *Engine) refreshCatalogs(ctx context.Context, dirty func(pg.RelFileLocat
 		switch {
 		case errors.Is(err, schema.ErrNoCatalogs):
 		case errors.Is(err, pg.ErrCorrupt):
-			fresh[db.OID] = refreshed{err: fmt.Errorf("catalogs of database %q: %w", db.Name, err)}
+			fresh[db.OID] = refreshed{name: db.Name, err: fmt.Errorf("catalogs of database %q: %w", db.Name, err)}
 		case err != nil:
 			return nil, nil, fmt.Errorf("catalogs of database %q: %w", db.Name, err)
 		default:
@@ -211,9 +212,10 @@ func (e *Engine) refreshCatalogs(ctx context.Context, dirty func(pg.RelFileLocat
 func (e *Engine) planUnreadable(fresh map[pg.OID]refreshed) map[pg.OID]databasePlan {
 	plans := map[pg.OID]databasePlan{}
 	for key, t := range e.tables {
-		if err := fresh[key.db].err; err != nil {
-			p := plans[key.db]
-			p.tables = append(p.tables, &tablePlan{key: key, name: t.name, err: err})
+		if db := fresh[key.db]; db.err != nil {
+			p, name := plans[key.db], t.name
+			name.Database = db.name // or another database that takes the old one's name would be in the way
+			p.tables = append(p.tables, &tablePlan{key: key, name: name, err: db.err})
 			plans[key.db] = p
 		}
 	}

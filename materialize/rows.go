@@ -67,7 +67,7 @@ func (w *tableWork) newEncoder(ctx context.Context, lp *leafPlan) (*encoder, err
 		deleted: map[*liveFile]*roaring.Bitmap{}, xacts: cachedTransactions{Transactions: w.e.pages},
 	}
 	enc.nulled = make([]int64, len(w.plan.cols.states))
-	enc.env.Toast = &detoaster{ctx: ctx, w: w, lp: lp}
+	enc.env.Toast, enc.env.Most = &detoaster{ctx: ctx, w: w, lp: lp}, w.e.valueBytes()
 	for i := range w.plan.cols.states {
 		name := w.plan.cols.states[i].Field.Name
 		attr, ok := byName[name]

@@ -255,6 +255,25 @@ func TestReaderForms(t *testing.T) {
 	}
 }
 
+// TestReaderMost: a value that is too large is refused before it is fetched or memory is asked for, and not as damage.
+func TestReaderMost(t *testing.T) {
+	long := bytes.Repeat([]byte("long value "), 1000)
+	for _, most := range []int{len(long), len(long) - 1} {
+		r := &Reader{Toast: stored(long), Most: most}
+		for name, varlena := range map[string][]byte{
+			"external": pointer(len(long), len(long), 0, 5), "compressed": compressed(methodLZ4, len(long), lz4Block(t, long)),
+		} {
+			var large *TooLargeError
+			if _, err := r.Value(varlena); (err != nil) != (most < len(long)) || err != nil && (!errors.As(err, &large) || errors.Is(err, pg.ErrCorrupt)) {
+				t.Errorf("%s, at most %d bytes: %v", name, most, err)
+			}
+		}
+		if most < len(long) && cap(r.raw)+cap(r.fetched) > 0 {
+			t.Error("memory was asked for")
+		}
+	}
+}
+
 func FuzzReader(f *testing.F) {
 	long := bytes.Repeat([]byte("long value "), 100)
 	f.Add([]byte{3<<1 | 1, 'a', 'b'})

@@ -139,9 +139,26 @@ type Detoaster interface {
 
 // Reader gives varlenas' values whatever their form, with buffers of its own. One goroutine uses it.
 type Reader struct {
-	Toast   Detoaster // nil: an external value is an error
+	Toast Detoaster // nil: an external value is an error
+	// Most bounds one value in bytes; 0 is no bound but Postgres's own. A larger one is a TooLargeError, before memory is
+	// asked for it.
+	Most    int
 	fetched []byte
 	raw     []byte
+}
+
+// TooLargeError says that a value is larger than the Reader may hold. Nothing is wrong with it.
+type TooLargeError struct{ Bytes, Most int }
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("a value of %d bytes is more than memory allows at once (%d): raise memory and resync the table", e.Bytes, e.Most)
+}
+
+func (r *Reader) admit(size int) error {
+	if r.Most > 0 && size > r.Most {
+		return &TooLargeError{Bytes: size, Most: r.Most}
+	}
+	return nil
 }
 
 // Value is the value of a varlena without its header, decompressed (pg_detoast_datum_packed). It aliases the varlena
@@ -169,6 +186,9 @@ func (r *Reader) Value(varlena []byte) ([]byte, error) {
 func (r *Reader) external(varlena []byte) ([]byte, error) {
 	p, err := ParsePointer(varlena)
 	if err != nil {
+		return nil, err
+	}
+	if err := r.admit(p.RawSize); err != nil {
 		return nil, err
 	}
 	if r.Toast == nil {
@@ -216,6 +236,9 @@ func (r *Reader) decompress(b []byte) ([]byte, error) {
 	}
 	if size > ratioMax*(len(src)+1) {
 		return nil, corrupt("compressed value of %d bytes claims to be %d", len(src), size)
+	}
+	if err := r.admit(size); err != nil {
+		return nil, err
 	}
 	if cap(r.raw) < size {
 		r.raw = make([]byte, size+size/4)
