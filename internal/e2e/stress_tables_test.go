@@ -59,6 +59,7 @@ func tableOps() []stressOp {
 		}},
 		{"new partition", 3, newPartition},
 		{"attach", 3, attach},
+		{"reshape", 3, reshape},
 		{"detach", 2, with(`c.relispartition AND c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 's.p'::regclass)`, `ALTER TABLE s.p DETACH PARTITION %s`)},
 		{"detach concurrently", 1, with(`c.relispartition AND c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 's.p'::regclass)`, `ALTER TABLE s.p DETACH PARTITION %s CONCURRENTLY`)},
 		{"default partition", 1, fixed(`DROP TABLE IF EXISTS s.pd`, `CREATE TABLE s.pd PARTITION OF s.p DEFAULT`)},
@@ -235,6 +236,25 @@ func attach(w *stressWriter) error {
 		fmt.Sprintf("INSERT INTO s.p%d (id, k) SELECT i, %d FROM generate_series(1, 60) i", n+1, lo+1),
 		fmt.Sprintf("DELETE FROM s.p WHERE k >= %d AND k < %d", lo, lo+10),
 		fmt.Sprintf("ALTER TABLE s.p ATTACH PARTITION s.p%d FOR VALUES FROM (%d) TO (%d)", n+1, lo, lo+10))
+}
+
+// reshape puts another column in the place of one of a partition's, whose file stays the same.
+func reshape(w *stressWriter) error {
+	leaf, err := w.pick(`c.relispartition AND c.relkind = 'r' AND c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 's.p'::regclass)`)
+	if err != nil {
+		return err
+	}
+	var bound string
+	if err := w.conn.QueryRow(w.ctx, `SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE oid = $1::text::regclass`, leaf).Scan(&bound); err != nil {
+		return err
+	}
+	cols, err := w.columns("s.p")
+	if err != nil || len(cols) < 3 {
+		return err
+	}
+	c := cols[2+w.rng.IntN(len(cols)-2)] // neither id nor k, by which it is partitioned
+	return w.do("BEGIN; ALTER TABLE s.p DETACH PARTITION %[1]s; ALTER TABLE %[1]s DROP COLUMN %[2]s; ALTER TABLE %[1]s ADD COLUMN %[2]s %[3]s; ALTER TABLE s.p ATTACH PARTITION %[1]s %[4]s; %[5]s",
+		leaf, c.name, c.typ, bound, w.ending())
 }
 
 // databaseOps make and remove databases and fill them.
