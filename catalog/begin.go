@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/tarn-db/tarn/catalog/journal"
 	"github.com/tarn-db/tarn/catalog/table"
+	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/materialize/lake"
 	"golang.org/x/sync/errgroup"
 )
@@ -103,7 +104,11 @@ func (c *Catalog) load(ctx context.Context, w *writer) (lake.Head, error) {
 	c.mu.RUnlock()
 	slices.SortFunc(recs, func(a, b journal.Table) int { return compareIDs(a.ID(), b.ID()) })
 	var err error
-	if head.State, err = c.readBlob(ctx, blob); err != nil {
+	if head.State, err = c.readBlob(ctx, blob); damaged(err) {
+		c.opts.Logger.Error("the state of the lake is lost; its tables are not", "error", err)
+		head.State, err = nil, nil
+	}
+	if err != nil {
 		return head, err
 	}
 	tables := make([]*table.Table, len(recs))
@@ -114,17 +119,24 @@ func (c *Catalog) load(ctx context.Context, w *writer) (lake.Head, error) {
 		g.Go(func() error {
 			rec := &recs[i]
 			t, err := table.Load(ctx, c.opts.Store, rec.ID(), rec.Metadata)
+			lost := err
+			if damaged(err) {
+				t, err = table.Salvage(ctx, c.opts.Store, rec.ID(), rec.Metadata, rec.UUID)
+			}
 			if err != nil {
 				return fmt.Errorf("table %s: %w", rec.TableName(), err)
 			}
 			state, err := c.readBlob(ctx, rec.State)
+			if damaged(err) {
+				lost, err = errors.Join(lost, err), nil
+			}
 			if err != nil {
 				return fmt.Errorf("table %s: %w", rec.TableName(), err)
 			}
 			tables[i] = t
 			head.Tables[i] = lake.TableHead{
 				ID: rec.ID(), Name: rec.TableName(), UUID: t.UUID(), Schema: t.Schema(), LSN: rec.LSN,
-				Data: t.Data(), Deletes: t.Deletes(), State: state,
+				Data: t.Data(), Deletes: t.Deletes(), State: state, Damaged: lost,
 			}
 			return nil
 		})
@@ -136,6 +148,11 @@ func (c *Catalog) load(ctx context.Context, w *writer) (lake.Head, error) {
 		w.tables[t.ID()] = t
 	}
 	return head, nil
+}
+
+// damaged says whether objects of one table are to blame, not the way to them: the others go on without it.
+func damaged(err error) bool {
+	return errors.Is(err, journal.ErrCorrupt) || errors.Is(err, objstore.ErrNotFound)
 }
 
 func (c *Catalog) readBlob(ctx context.Context, b *journal.Blob) ([]byte, error) {

@@ -207,6 +207,9 @@ func (c *Catalog) prepareTable(ctx context.Context, t *tableChange, st table.Sta
 	if err := c.putAll(ctx, t.commit.Objects); err != nil {
 		return err
 	}
+	if !t.commit.Changed {
+		return nil
+	}
 	n := t.commit.Totals()
 	t.rec.UUID, t.rec.Metadata = t.table.UUID(), t.commit.Name()
 	t.rec.Rows, t.rec.Bytes = n.LiveRows(), n.DataBytes+n.DeleteFileBytes

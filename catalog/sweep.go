@@ -103,9 +103,9 @@ func (c *Catalog) sweepTable(ctx context.Context, root string, roots map[string]
 	refs := map[string]bool{}
 	if id, known := roots[root]; known {
 		c.writeMu.Lock()
-		if c.writer == nil || c.writer.tables[id] == nil {
+		if c.writer == nil || c.writer.tables[id] == nil || c.writer.tables[id].Damaged() {
 			c.writeMu.Unlock()
-			return nil // dropped, or no longer ours
+			return nil // dropped, no longer ours, or of unknown files
 		}
 		r := c.writer.tables[id].References()
 		c.writeMu.Unlock()

@@ -1,7 +1,6 @@
 package materialize
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,6 +8,7 @@ import (
 
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/materialize/lake"
 )
 
 // TestErrorHoldsNobodyUp: a damaged page stops its table, which keeps its rows; names move on; a resync repairs it.
@@ -90,10 +90,22 @@ func (f *failing) Committed(x pg.XID) (bool, error) {
 
 // TestUnreadableTable: a table whose published objects are lost is in error, the others go on, a resync writes it anew.
 func TestUnreadableTable(t *testing.T) {
+	for _, lost := range []func(*rig, *lake.TableHead) error{
+		func(r *rig, h *lake.TableHead) error { return r.store.Delete(t.Context(), tidsKey(h.Data[0].Key)) },
+		func(_ *rig, h *lake.TableHead) error { // as the catalog tells of a table whose manifests are lost
+			h.Damaged, h.Data, h.Schema = errors.New("a manifest is lost"), nil, lake.Schema{}
+			return nil
+		},
+	} {
+		unreadable(t, lost)
+	}
+}
+
+func unreadable(t *testing.T, lost func(*rig, *lake.TableHead) error) {
 	r, a, b := filled(t, 5)
 	for _, h := range r.lake.tables {
 		if h.Name.Name == "a" {
-			if err := r.store.Delete(context.Background(), tidsKey(h.Data[0].Key)); err != nil {
+			if err := lost(r, h); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -88,7 +88,7 @@ func (p *published0) apply(pub lake.Publication) error {
 		}
 		t.Name, t.Schema, t.State, t.LSN = ch.Name, ch.Schema, ch.State, pub.LSN
 		if ch.ReplaceAll {
-			t.Data, t.Deletes = nil, nil
+			t.Data, t.Deletes, t.Damaged = nil, nil, nil
 		}
 		for _, k := range ch.RemoveData {
 			if !slices.ContainsFunc(t.Data, func(f lake.File) bool { return f.Key == k }) {

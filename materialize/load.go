@@ -88,6 +88,9 @@ func newLoaded(h *lake.TableHead) *table {
 }
 
 func (e *Engine) loadTable(ctx context.Context, h *lake.TableHead) (*table, error) {
+	if h.Damaged != nil {
+		return nil, fmt.Errorf("%w: table %s: %w", errDamaged, h.Name, h.Damaged)
+	}
 	st, err := decodeTableState(h.State, h.Name)
 	if err != nil {
 		return nil, err

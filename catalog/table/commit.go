@@ -72,6 +72,12 @@ type change struct {
 // Prepare works out a change and encodes its objects. It reads the store only for sealed manifests that lose a file.
 func (t *Table) Prepare(ctx context.Context, ch *lake.TableChange, st Stamp) (*Commit, error) {
 	c := &Commit{table: t, name: t.name, meta: t.meta.clone(), schema: t.schema, ice: t.ice, manifests: t.manifests, totals: t.totals}
+	if t.damaged {
+		if !ch.ReplaceAll {
+			return c, nil
+		}
+		c.meta.forgetSnapshots()
+	}
 	if err := c.evolve(ch); err != nil {
 		return nil, err
 	}
@@ -79,7 +85,7 @@ func (t *Table) Prepare(ctx context.Context, ch *lake.TableChange, st Stamp) (*C
 	if err != nil {
 		return nil, err
 	}
-	if ch.Create || len(data.add)+len(data.remove)+len(deletes.add)+len(deletes.remove) > 0 {
+	if ch.Create || t.damaged || len(data.add)+len(data.remove)+len(deletes.add)+len(deletes.remove) > 0 {
 		if err := c.addSnapshot(ctx, st, ch, data, deletes); err != nil {
 			return nil, err
 		}
@@ -273,6 +279,7 @@ func (c *Commit) Adopt() Garbage {
 	for _, e := range c.removed {
 		delete(t.index, e.key)
 	}
+	t.damaged = false
 	t.name, t.meta, t.schema, t.ice, t.totals = c.name, c.meta, c.schema, c.ice, c.totals
 	old := make(map[*manifest]bool, len(t.manifests))
 	for _, m := range t.manifests {

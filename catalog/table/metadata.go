@@ -138,6 +138,9 @@ func parseMetadata(key string, b []byte) (metadata, error) {
 	if err := json.Unmarshal(b, &m); err != nil {
 		return m, fmt.Errorf("%w: %s: %w", ErrCorrupt, key, err)
 	}
+	if m.FormatVersion < FormatVersion { // never written by tarn
+		return m, fmt.Errorf("%w: %s: Iceberg format version %d", ErrCorrupt, key, m.FormatVersion)
+	}
 	if m.FormatVersion != FormatVersion {
 		return m, fmt.Errorf("%s: Iceberg format version %d; this tarn reads version %d", key, m.FormatVersion, FormatVersion)
 	}
@@ -201,6 +204,11 @@ func (m metadata) clone() metadata {
 	m.Snapshots = slices.Clone(m.Snapshots)
 	m.SnapshotLog = slices.Clone(m.SnapshotLog)
 	return m
+}
+
+// forgetSnapshots begins the table's history anew. Sequence numbers and ids go on.
+func (m *metadata) forgetSnapshots() {
+	m.Snapshots, m.SnapshotLog, m.Refs, m.CurrentSnapshotID = []snapshot{}, []logEntry{}, map[string]ref{}, -1
 }
 
 // setSchema makes s current under a new id. Ids are never reused: the current schema always has the highest.

@@ -37,6 +37,8 @@ type Table struct {
 	manifests []*manifest // those with live entries, and those written by the current snapshot
 	index     map[string]*manifest
 	totals    Totals
+	// damaged: what the newest metadata.json names cannot be read. Only a change that replaces every file moves the table.
+	damaged bool
 }
 
 // Totals are sums over a table's live files.
@@ -99,6 +101,34 @@ func Load(ctx context.Context, store objstore.Store, id lake.TableID, name journ
 	return t, nil
 }
 
+// Salvage is a table of which Load failed because objects are gone or damaged: as much as its metadata.json still tells. It
+// stays as it is for readers until a change replaces all of it; its older snapshots go with that.
+func Salvage(ctx context.Context, store objstore.Store, id lake.TableID, name journal.Metadata, tableUUID string) (*Table, error) {
+	t, err := New(store, id, tableUUID)
+	if err != nil {
+		return nil, err
+	}
+	t.name, t.damaged = name, true
+	key := name.Key(id)
+	b, _, err := store.Get(ctx, key)
+	switch {
+	case errors.Is(err, objstore.ErrNotFound):
+		return t, nil
+	case err != nil:
+		return nil, err
+	}
+	meta, err := parseMetadata(key, b)
+	if err != nil || meta.TableUUID != tableUUID {
+		return t, nil
+	}
+	if ice, err := meta.schema(key); err == nil {
+		if schema, err := LakeSchema(ice, meta.LastColumnID); err == nil {
+			t.meta, t.ice, t.schema = meta, ice, schema
+		}
+	}
+	return t, nil
+}
+
 func (t *Table) loadManifests(ctx context.Context, s *snapshot) ([]*manifest, error) {
 	files, err := t.readList(ctx, s)
 	if err != nil {
@@ -152,6 +182,9 @@ func (t *Table) key(location string) (string, error) {
 	}
 	return k, nil
 }
+
+// Damaged says that the table was salvaged and not replaced since.
+func (t *Table) Damaged() bool { return t.damaged }
 
 // ID is the table's identity.
 func (t *Table) ID() lake.TableID { return t.id }

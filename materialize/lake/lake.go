@@ -165,6 +165,9 @@ type TableHead struct {
 	Data    []File   // live data files; Columns and SplitOffsets may be absent
 	Deletes []string // keys of live position delete files
 	State   []byte
+	// Damaged says why the table's files or state could not be read; what is told of them is then not complete. Only a
+	// change with ReplaceAll moves such a table.
+	Damaged error
 }
 
 // Head is the newest publication.
