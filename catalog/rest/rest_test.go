@@ -20,7 +20,7 @@ import (
 	"github.com/tarn-db/tarn/materialize/lake"
 )
 
-// client asks a catalog with tables t00..t11 in app.public and one in "app.Odd Schema".
+// client asks a catalog with tables t00..t11 in app.public and one in each of "app.Odd Schema" and "app.a.b".
 type client struct {
 	t   *testing.T
 	url string
@@ -45,10 +45,13 @@ func newClient(t *testing.T) *client {
 		t.Fatal(err)
 	}
 	var changes []lake.TableChange
-	for i := range 13 {
+	for i := range 14 {
 		name := lake.TableName{Database: "app", Namespace: "public", Name: fmt.Sprintf("t%02d", i)}
-		if i == 12 {
+		switch i {
+		case 12:
 			name.Namespace, name.Name = "Odd Schema", "a/b ü%41"
+		case 13:
+			name.Namespace, name.Name = "a.b", "t"
 		}
 		ch := laketest.New(store, pg.OID(100+i), name).Change()
 		ch.Create = true
@@ -151,7 +154,7 @@ func TestEndpointsAreTrue(t *testing.T) {
 
 func TestNamespaces(t *testing.T) {
 	c := newClient(t)
-	if a := c.do("GET", "/v1/app/namespaces"); a.raw != `{"namespaces":[["Odd Schema"],["public"]],"next-page-token":null}` {
+	if a := c.do("GET", "/v1/app/namespaces"); a.raw != `{"namespaces":[["Odd Schema"],["a.b"],["public"]],"next-page-token":null}` {
 		t.Error(a.raw)
 	}
 	if a := c.do("GET", "/v1/app/namespaces?parent=public"); a.raw != `{"namespaces":[],"next-page-token":null}` {
@@ -235,6 +238,12 @@ func TestLoadTable(t *testing.T) {
 		t.Errorf("an odd name as Java writes it: %d %s", a.code, a.raw)
 	}
 	c.refused(c.do("GET", "/v1/app/namespaces/Odd%2BSchema/tables/a%2Fb+%C3%BC%2541"), 404, "NoSuchTableException", "Odd+Schema")
+	if a := c.do("GET", "/v1/app/namespaces/a%1Fb/tables/t"); a.code != 200 {
+		t.Errorf("a namespace with a dot as DuckDB writes it: %d %s", a.code, a.raw)
+	}
+	if a := c.do("GET", "/v1/app/namespaces/a%1Fb/tables"); a.raw != `{"identifiers":[{"namespace":["a.b"],"name":"t"}],"next-page-token":null}` {
+		t.Errorf("tables of a namespace with a dot: %s", a.raw)
+	}
 	if a := c.do("HEAD", path); a.code != 204 {
 		t.Errorf("HEAD: %d", a.code)
 	}

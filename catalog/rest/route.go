@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -31,12 +32,21 @@ type request struct {
 	spaces map[string]string
 }
 
-// readings are what the path may have meant, the literal one first.
+// readings are what the path may have meant, the literal one first. DuckDB takes the namespace "a.b", which has one level
+// as all of ours, for two and joins them with the separator.
 func (req *request) readings() []map[string]string {
-	if req.spaces == nil {
-		return []map[string]string{req.vars}
+	list := []map[string]string{req.vars}
+	if req.spaces != nil {
+		list = append(list, req.spaces)
 	}
-	return []map[string]string{req.vars, req.spaces}
+	for _, vars := range list {
+		if name := vars["namespace"]; strings.Contains(name, separator) {
+			joined := maps.Clone(vars)
+			joined["namespace"] = strings.ReplaceAll(name, separator, ".")
+			list = append(list, joined)
+		}
+	}
+	return list
 }
 
 // table lists the endpoints. The config answer names those marked as listed, so it is complete and true by construction.

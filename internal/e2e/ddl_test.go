@@ -53,6 +53,7 @@ func TestDDL(t *testing.T) {
 		{`CREATE SCHEMA other`, `ALTER TABLE renamed SET SCHEMA other`, `CREATE TABLE other."Odd Name.x" ("a b" int)`},
 		{`CREATE TYPE color AS ENUM ('red', 'green')`, `CREATE TABLE colors (c color)`, `INSERT INTO colors VALUES ('red'), ('green')`},
 		{`ALTER TYPE color RENAME VALUE 'red' TO 'crimson'`, `ALTER TYPE color ADD VALUE 'blue'`, `INSERT INTO colors VALUES ('blue')`},
+		{`CREATE SCHEMA "dot. and blank"`, `CREATE TABLE "dot. and blank".t (i int)`, `INSERT INTO "dot. and blank".t VALUES (1)`},
 		{`DROP MATERIALIZED VIEW mv`, `DROP TABLE p`, `DROP SCHEMA other CASCADE`},
 	} {
 		r.exec(step...)
