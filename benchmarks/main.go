@@ -4,6 +4,7 @@
 //	go run ./benchmarks copy        a table in a base backup to published Parquet
 //	go run ./benchmarks play        recorded inserts and updates, at full speed, to published Parquet
 //	go run ./benchmarks freshness   commit to visible in PyIceberg, under pgbench at a fixed rate
+//	go run ./benchmarks memory      the most memory the server takes when it is given little
 //	go run ./benchmarks report      writes results/*.json into README.md
 //
 // Each one records what it needs once, under -dir, measures, prints, and with -record keeps the result in results/.
@@ -37,13 +38,18 @@ type options struct {
 	only    string
 }
 
-// tarnMemory is what tarn's page store gets, as a server would be given by `memory:`.
-const tarnMemory = 2 << 30
+// tarnMemory is what tarn's page store gets, as a server would be given by `memory:`; littleMemory is what the benchmark of
+// memory gives the server.
+const (
+	tarnMemory   = 2 << 30
+	littleMemory = 256 << 20
+)
 
 var benchmarks = map[string]func(context.Context, options) (any, error){
 	"redo":      func(ctx context.Context, o options) (any, error) { return redoBench(ctx, o) },
 	"copy":      func(ctx context.Context, o options) (any, error) { return copyBench(ctx, o) },
 	"play":      func(ctx context.Context, o options) (any, error) { return playBench(ctx, o) },
+	"memory":    func(ctx context.Context, o options) (any, error) { return memoryBench(ctx, o) },
 	"freshness": func(ctx context.Context, o options) (any, error) { return freshnessBench(ctx, o) },
 }
 
@@ -107,7 +113,11 @@ func parse(name string, args []string) (options, error) {
 	fs.IntVar(&o.scale, "scale", 50, "scale of pgbench")
 	fs.IntVar(&o.txs, "transactions", 400_000, "recorded transactions of pgbench")
 	fs.IntVar(&o.rows, "rows", 3_000_000, "rows copied or inserted; updates are of a fifth of it, twice")
-	fs.Int64Var(&o.memory, "memory", tarnMemory, "bytes of tarn's page store")
+	memory := int64(tarnMemory)
+	if name == "memory" {
+		memory = littleMemory
+	}
+	fs.Int64Var(&o.memory, "memory", memory, "bytes of tarn's page store, or of the server's `memory:`")
 	fs.IntVar(&o.seconds, "seconds", 60, "length of the freshness run")
 	fs.IntVar(&o.rate, "rate", 1000, "transactions a second of the freshness run")
 	fs.BoolVar(&o.record, "record", false, "keep the result in benchmarks/results")

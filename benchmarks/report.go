@@ -28,7 +28,7 @@ func writeReport(dir string) error {
 	}
 	var b strings.Builder
 	b.WriteString("\n| what | measured | target | commit | load before | command |\n|---|---|---|---|---|---|\n")
-	for _, name := range []string{"redo", "copy", "play", "freshness"} {
+	for _, name := range []string{"redo", "copy", "play", "freshness", "memory"} {
 		rows, err := reportRows(filepath.Join(dir, "results", name+".json"))
 		if os.IsNotExist(err) {
 			continue
@@ -78,6 +78,13 @@ func reportRows(path string) (string, error) {
 		for _, f := range fs {
 			row("played: "+f.Workload, fmt.Sprintf("%.0f rows/s", f.RowsPerS), fmt.Sprintf(">= %.0f rows/s", f.Target))
 		}
+	case "memory":
+		var f memoryFigures
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return "", err
+		}
+		row(fmt.Sprintf("memory of `tarn serve`, %d rows copied, inserted, updated and deleted in one transaction each", f.Rows),
+			fmt.Sprintf("peak %d MiB", f.Peak), fmt.Sprintf("<= %d MiB (`memory:`)", f.Memory))
 	case "freshness":
 		var f freshnessFigures
 		if err := json.Unmarshal(raw, &f); err != nil {

@@ -5,21 +5,29 @@ import (
 	"runtime/debug"
 )
 
-// The setting memory is what the process aims to stay below. Pages and layers get three eighths of it, what tables are
-// made with three eighths, and the rest is for everything else and for garbage not yet collected.
+// The setting memory is what the process stays below, as the kernel counts it (resident memory). The program's own pages
+// come off it first. Of the rest, pages and layers get three eighths, what tables are made with three eighths, and what
+// is left is for everything else and for garbage not yet collected.
 const (
 	pagesShare = 8.0 / 3
 	lakeShare  = 8.0 / 3
+	// programBytes is what the kernel counts of the program's file once most of it has run, which Go's limit does not see.
+	programBytes = 56 << 20
 	// memoryFloor is what the program needs whatever it is told; a lower limit would make it collect garbage all the time.
 	memoryFloor = 192 << 20
 )
 
-func (s *Server) pagesMemory() int64 { return int64(float64(s.cfg.Memory) / pagesShare) }
-func (s *Server) lakeMemory() int64  { return int64(float64(s.cfg.Memory) / lakeShare) }
+// dataMemory is memory without the program.
+func (s *Server) dataMemory() int64 {
+	return max(int64(s.cfg.Memory)-programBytes, int64(s.cfg.Memory)/2)
+}
+
+func (s *Server) pagesMemory() int64 { return int64(float64(s.dataMemory()) / pagesShare) }
+func (s *Server) lakeMemory() int64  { return int64(float64(s.dataMemory()) / lakeShare) }
 
 // limitMemory makes the garbage collector work harder as the process comes near its memory. GOMEMLIMIT wins.
 func (s *Server) limitMemory() {
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(max(memoryFloor, int64(s.cfg.Memory)))
+		debug.SetMemoryLimit(max(memoryFloor, s.dataMemory()))
 	}
 }
