@@ -151,6 +151,39 @@ func TestFailoverBelow(t *testing.T) {
 	}
 }
 
+// TestResyncCutShort ends the process between the new beginning of the log and that of the archive. The next start says
+// that WAL is missing, and another resync is the way out.
+func TestResyncCutShort(t *testing.T) {
+	srv := testpg.Start(t, testpg.Options{})
+	opt := testOptions(t, srv)
+	r := start(t, opt)
+	end := work(t, srv)
+	if err := r.WaitCommit(testCtx(t), end); err != nil {
+		t.Fatal(err)
+	}
+	cluster := r.Cluster()
+	r.stop()
+	log, err := raftlog.Open(raftlog.Options{Dir: opt.DataDir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	end = work(t, srv)
+	if err := errors.Join(log.Reset(testCtx(t), cluster, 1, end.SegmentStart(segSize)), log.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(testCtx(t), opt); !errors.Is(err, raftlog.ErrGap) || !strings.Contains(err.Error(), "tarn resync --all") {
+		t.Fatalf("%v, %v", s, err)
+	}
+	if err := Resync(testCtx(t), opt); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, opt)
+	end = work(t, srv)
+	if err := r.WaitCommit(testCtx(t), end); err != nil {
+		t.Fatalf("%v: %+v", err, r.Status())
+	}
+}
+
 // TestForeignSource points a data folder at another cluster, then at none.
 func TestForeignSource(t *testing.T) {
 	srv := testpg.Start(t, testpg.Options{})

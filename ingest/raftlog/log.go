@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -93,10 +94,8 @@ func Open(opt Options) (*Log, error) {
 	if opt.LogOutput == nil {
 		opt.LogOutput = io.Discard
 	}
-	for _, d := range []string{opt.Dir, opt.raftDir(), opt.walDir()} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
-			return nil, err
-		}
+	if err := opt.makeDirs(); err != nil {
+		return nil, err
 	}
 	l := &Log{opt: opt, closed: make(chan struct{}), kick: make(chan struct{}, 1)}
 	if err := l.open(); err != nil {
@@ -105,8 +104,24 @@ func Open(opt Options) (*Log, error) {
 	return l, nil
 }
 
-func (o *Options) raftDir() string { return filepath.Join(o.Dir, "raft") }
-func (o *Options) walDir() string  { return filepath.Join(o.Dir, "wal") }
+func (o *Options) raftDir() string    { return filepath.Join(o.Dir, "raft") }
+func (o *Options) walDir() string     { return filepath.Join(o.Dir, "wal") }
+func (o *Options) raftLogDir() string { return filepath.Join(o.raftDir(), "log") }
+
+// makeDirs makes the folders and their entries durable: what is fsynced in a folder that a power cut takes away is lost.
+func (o *Options) makeDirs() error {
+	// raft's library makes the folder of snapshots itself, and does not fsync what it lies in.
+	for _, d := range []string{o.Dir, o.walDir(), o.raftLogDir(), filepath.Join(o.raftDir(), "snapshots")} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return err
+		}
+	}
+	// The folder that data_dir lies in may be closed to us; whoever made data_dir there answers for that entry.
+	if err := syncDir(filepath.Dir(o.Dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return errors.Join(syncDir(o.Dir), syncDir(o.raftDir()))
+}
 
 func (l *Log) open() error {
 	if err := l.flock(); err != nil {
@@ -151,10 +166,7 @@ func (l *Log) flock() (err error) {
 // applied everything committed.
 func (l *Log) startRaft() error {
 	logger := hclog.New(&hclog.LoggerOptions{Name: "raft", Level: hclog.Warn, Output: l.opt.LogOutput})
-	logDir := filepath.Join(l.opt.raftDir(), "log")
-	if err := os.MkdirAll(logDir, 0o700); err != nil {
-		return err
-	}
+	logDir := l.opt.raftLogDir()
 	err := finishRotation(logDir, l.opt.RaftSegmentBytes)
 	if err != nil {
 		return fmt.Errorf("raft log: %w", err)

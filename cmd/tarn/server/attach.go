@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tarn-db/tarn/ingest"
+	"github.com/tarn-db/tarn/ingest/raftlog"
 	"github.com/tarn-db/tarn/ingest/receive"
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/admin"
@@ -28,12 +29,13 @@ func (s *Server) attached(ctx context.Context, fresh bool) error {
 	opt := s.ingestOptions()
 	var tl *pageserver.Timeline
 	if fresh {
-		s.eng.Attach(nil) // what it held of the former pages is needed for the new ones
-		if err := ingest.Resync(ctx, opt); err != nil {
-			return &stopError{admin.StateStopped, fmt.Errorf("resync: %w", err)}
+		s.eng.Attach(nil)                  // what it held of the former pages is needed for the new ones
+		err := s.resyncAt(ctx, resyncCopy) // first: from here on the pages in the store are not of the WAL's history
+		if err == nil {
+			err = ingest.Resync(ctx, opt)
 		}
-		if err := s.eng.Resync("", true); err != nil { // tables in error as well, whose rows are in the lake already
-			return err
+		if err != nil {
+			return &stopError{admin.StateStopped, fmt.Errorf("resync: %w", err)}
 		}
 	} else {
 		var err error
@@ -41,10 +43,18 @@ func (s *Server) attached(ctx context.Context, fresh bool) error {
 			return err
 		}
 	}
+	if s.stage != resyncNone {
+		if err := s.eng.Resync("", true); err != nil { // tables in error as well, whose rows are in the lake already
+			return err
+		}
+	}
 	ing, err := ingest.Open(ctx, opt)
 	if err != nil {
 		if tl != nil {
 			err = errors.Join(err, tl.Close())
+		}
+		if errors.Is(err, raftlog.ErrGap) { // the WAL between store and data folder is lost; so is it after a resync cut short
+			err = &stopError{admin.StateWALGap, err}
 		}
 		return err
 	}
@@ -99,7 +109,6 @@ func (s *Server) setIngest(ing *ingest.Service) {
 // follow redoes WAL from where the page store is, after a base backup if there is none.
 func (s *Server) follow(ctx context.Context, ing *ingest.Service, tl *pageserver.Timeline) error {
 	if tl == nil {
-		s.setState(admin.StateCopying, nil)
 		var err error
 		if tl, err = s.bootstrap(ctx, ing); err != nil {
 			if ctx.Err() != nil {
@@ -109,8 +118,16 @@ func (s *Server) follow(ctx context.Context, ing *ingest.Service, tl *pageserver
 		}
 	}
 	defer tl.Close()
+	if s.stage == resyncCopy {
+		if err := s.resyncAt(ctx, resyncTables); err != nil {
+			return &stopError{admin.StateStopped, fmt.Errorf("resync: %w", err)}
+		}
+	}
 	if id := ing.Cluster().SystemID; id != tl.SystemID() {
 		return fmt.Errorf("store %s holds pages of the cluster with system identifier %d, the source is %d: give another --store, or attach to the former source", s.cfg.Store, tl.SystemID(), id)
+	}
+	if tl.WALTimeline() != ing.Timeline() {
+		return &stopError{admin.StateDiverged, fmt.Errorf("pages are of WAL timeline %d and WAL is of %d: `tarn resync --all` copies the source anew", tl.WALTimeline(), ing.Timeline())}
 	}
 	if tl.ResumeLSN() < ing.Base() {
 		return &stopError{admin.StateWALGap, fmt.Errorf("pages are at %s and WAL begins at %s: `tarn resync --all` copies the source anew", tl.ResumeLSN(), ing.Base())}
@@ -138,16 +155,45 @@ func (s *Server) follow(ctx context.Context, ing *ingest.Service, tl *pageserver
 	return r.run(ctx)
 }
 
-// bootstrap copies the source's files into a new page store while WAL is received beside it.
+// How long a base backup that broke off is left before the next begins.
+const (
+	backupPauseMin = time.Second
+	backupPauseMax = time.Minute
+)
+
+// bootstrap copies the source's files into a new page store while WAL is received beside it. A copy takes hours where
+// there is much to copy: one that the network or the store broke off begins anew.
 func (s *Server) bootstrap(ctx context.Context, ing *ingest.Service) (*pageserver.Timeline, error) {
-	if err := s.awaitStream(ctx, ing); err != nil {
-		return nil, err
+	patience := firstStream
+	for pause := backupPauseMin; ; pause = min(2*pause, backupPauseMax) {
+		s.setState(admin.StateCopying, nil)
+		if err := s.awaitStream(ctx, ing, patience); err != nil {
+			return nil, err
+		}
+		tl, err := s.copySource(ctx, ing)
+		var attach *receive.AttachError
+		if err == nil || ctx.Err() != nil || errors.As(err, &attach) || errors.Is(err, pg.ErrCorrupt) {
+			return tl, err
+		}
+		s.log.Warn("the base backup broke off; beginning it anew", "error", err, "in", pause)
+		s.setError(err)
+		if !sleep(ctx, pause) {
+			return nil, ctx.Err()
+		}
+		patience = forever
 	}
+}
+
+// copySource is one base backup.
+func (s *Server) copySource(ctx context.Context, ing *ingest.Service) (*pageserver.Timeline, error) {
+	ctx, cancel := context.WithCancel(ctx) // ends the import's upload when the backup breaks off
+	defer cancel()
 	info := ing.Status().Source
 	imp, err := pageserver.NewImport(ctx, s.pageOptions(), pageserver.ImportInfo{Major: info.Major, SystemID: info.SystemID, Timeline: info.Timeline})
 	if err != nil {
 		return nil, err
 	}
+	defer imp.Abort() // nothing after Finish
 	task := s.progress.Start("base backup", 0, progress.Bytes)
 	backup, err := ing.BaseBackup(ctx, receive.BackupOptions{
 		File:     func(f receive.BaseFile) error { return imp.File(ctx, f.Tablespace, f.Path, f.Size, f.Reader) },
@@ -157,16 +203,19 @@ func (s *Server) bootstrap(ctx context.Context, ing *ingest.Service) (*pageserve
 	if err != nil {
 		return nil, err
 	}
-	s.log.Info("base backup done", "start", backup.Start, "end", backup.End, "bytes", backup.Bytes)
+	s.log.Info("base backup is consistent", "start", backup.Start, "end", backup.End)
 	return imp.Finish(ctx, backup.Start, backup.End)
 }
 
-// firstStream is how long a first attach waits for its slot to be free: a walsender of our own that died may hold it.
-const firstStream = 10 * time.Second
+// How long to wait for WAL to flow.
+const (
+	firstStream = 10 * time.Second // at a first attach: a walsender of our own that died may hold the slot
+	forever     = 1<<63 - 1        // once it has flowed
+)
 
 // awaitStream returns once WAL flows, so that a source that refuses it is known before its files are copied.
-func (s *Server) awaitStream(ctx context.Context, ing *ingest.Service) error {
-	deadline := time.Now().Add(firstStream)
+func (s *Server) awaitStream(ctx context.Context, ing *ingest.Service, patience time.Duration) error {
+	began := time.Now()
 	for {
 		st := ing.Status()
 		var attach *receive.AttachError
@@ -174,13 +223,11 @@ func (s *Server) awaitStream(ctx context.Context, ing *ingest.Service) error {
 		switch {
 		case st.Connected:
 			return nil
-		case refused && (!attach.Temporary() || time.Now().After(deadline)):
+		case refused && (!attach.Temporary() || time.Since(began) > patience):
 			return attach
 		}
-		select {
-		case <-ctx.Done():
+		if !sleep(ctx, 50*time.Millisecond) {
 			return ctx.Err()
-		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }

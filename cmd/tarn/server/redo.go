@@ -59,7 +59,7 @@ func (r *redo) run(ctx context.Context) error {
 		}
 		if !more {
 			if head := r.s.eng.Published(); at < head {
-				r.s.setError(fmt.Errorf("the lake is at %s, the source's WAL ends at %s: nothing is published before it has passed that", head, at))
+				r.s.setError(fmt.Errorf("the lake is at %s, the source's WAL ends at %s: nothing is published before it has passed that; SELECT pg_switch_wal() on the source moves it on by a segment", head, at))
 			}
 			r.idle(ctx, at, whole)
 			if err := r.wait(ctx); err != nil {
@@ -130,11 +130,15 @@ func (r *redo) again(ctx context.Context, err error) error {
 
 // unreadable stops the timeline where its WAL cannot be read or applied. WAL is received and kept on.
 func (r *redo) unreadable(err error) error {
-	state := admin.StateCorrupt
 	if errors.Is(err, pageserver.ErrFenced) {
-		state = admin.StateStopped
+		return fenced(err)
 	}
-	return &stopError{state, fmt.Errorf("timeline stops at %s: %w", r.tl.RedoLSN(), err)}
+	return &stopError{admin.StateCorrupt, fmt.Errorf("timeline stops at %s: %w", r.tl.RedoLSN(), err)}
+}
+
+// fenced ends this server's part: two writers of one store would void each other for ever.
+func fenced(err error) error {
+	return &stopError{admin.StateStopped, fmt.Errorf("another tarn has taken over this store: %w; end one of the two, and start this one again if it is to go on", err)}
 }
 
 // position is the LSN below which everything has been redone. While records follow at once it is the last one's end;
@@ -219,6 +223,9 @@ func (r *redo) cut(ctx context.Context, at pg.LSN) error {
 	r.cutRedo = r.tl.RedoLSN()
 	r.s.published(at, res, r.commits.take())
 	r.publishedAt(at)
+	if err := r.s.resyncAt(ctx, resyncNone); err != nil {
+		r.s.log.Warn("the end of the resync could not be noted; the next cut tries again", "error", err)
+	}
 	return r.flush(ctx)
 }
 
@@ -228,7 +235,7 @@ func (r *redo) failed(ctx context.Context, at pg.LSN, err error) error {
 		return ctx.Err()
 	}
 	if errors.Is(err, lake.ErrFenced) {
-		return &stopError{admin.StateStopped, err}
+		return fenced(err)
 	}
 	r.retry = min(30*time.Second, max(time.Second, 2*r.retry))
 	r.s.log.Error("publication failed; trying again", "lsn", at, "error", err, "in", r.retry)

@@ -49,6 +49,7 @@ type Server struct {
 	fresh *admin.FreshnessTracker
 
 	resync chan struct{} // asks for a new base backup
+	stage  resyncStage   // of the resync under way
 	nudge  chan struct{} // wakes the redo loop without WAL
 
 	mu     sync.Mutex // guards what follows
@@ -136,29 +137,63 @@ func (s *Server) pipeline(ctx context.Context) error {
 	s.mu.Lock()
 	s.eng = eng
 	s.mu.Unlock()
-	for fresh := false; ; {
+	if err := s.loadResync(ctx); err != nil {
+		return err
+	}
+	for fresh, pause := s.stage == resyncCopy, resyncPauseMin; ; fresh = true {
 		err := s.attached(ctx, fresh)
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return ctx.Err()
-		}
-		if !errors.Is(err, errResync) {
-			if refusal(err) {
-				return err
+		case errors.Is(err, errResync):
+			pause = resyncPauseMin
+		case !fresh && refusal(err):
+			return err
+		case fresh && passing(err): // it was asked for, so it is done once the source is back
+			s.setState(admin.StateAttaching, err)
+			s.log.Warn("the source cannot be attached to anew yet; trying again", "error", err, "in", pause)
+			if !sleep(ctx, pause) {
+				return ctx.Err()
 			}
+			pause = min(2*pause, resyncPauseMax)
+		default:
 			s.stopped(err)
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
 			case <-s.resync:
 			}
+			pause = resyncPauseMin
 		}
 		s.log.Info("starting again from a new base backup")
 		s.marks.Rewind()
-		fresh = true
 	}
 }
 
-// refusal says whether an error can only be put right before a start: the server says so and ends.
+// How long a resync waits for a source that is away, between tries.
+const (
+	resyncPauseMin = time.Second
+	resyncPauseMax = 30 * time.Second
+)
+
+// passing says whether time alone may cure an error: the source is away, or has no room for us now.
+func passing(err error) bool {
+	var attach *receive.AttachError
+	return errors.As(err, &attach) && attach.Temporary()
+}
+
+// sleep waits, or returns false when ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// refusal says whether an error can only be put right before a start: the server says so and ends. After a resync was
+// asked for nothing is: what is published is served on.
 func refusal(err error) bool {
 	var attach *receive.AttachError
 	var stop *stopError

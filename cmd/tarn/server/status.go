@@ -56,7 +56,8 @@ func (s *Server) Status() admin.Status {
 	return st
 }
 
-// sourceState adds to the pipeline's state what the receiver has to say.
+// sourceState adds to the pipeline's state what the receiver has to say. Without a connection nobody knows whether the
+// lake is current.
 func sourceState(state admin.State, text string, is ingest.Status) (admin.State, string) {
 	if is.LastError == nil || state != admin.StateStreaming && state != admin.StateCopying {
 		return state, text
@@ -68,6 +69,10 @@ func sourceState(state admin.State, text string, is ingest.Status) (admin.State,
 		state = admin.StateDiverged
 	case ingest.Failed:
 		state = admin.StateStopped
+	default:
+		if state == admin.StateStreaming {
+			state = admin.StateAttaching
+		}
 	}
 	return state, is.LastError.Error()
 }
