@@ -1,7 +1,14 @@
 package materialize
 
-// Small data files are what every cut leaves behind. Once a leaf has many of them they are written again as few: their
-// rows are taken from pages like any other, so a compaction is a difference that holds some files for worthless.
+import (
+	"cmp"
+	"slices"
+)
+
+// Small data files are what every cut leaves behind, and large ones lose their rows to updates, but the last of them only
+// after many times as many. Once a leaf has many small ones they are written again as few, and so is what is left of a file
+// that has lost most of its rows. Rows are taken from pages like any other, so a compaction is a difference that holds
+// some files for worthless.
 const (
 	// smallFileRows is what makes a data file small, unless its bytes are half of what a file may have; smallFilesMax of
 	// them in one leaf are written again.
@@ -9,7 +16,14 @@ const (
 	smallFilesMax = 32
 	// compactedRows is how many rows a file written by a compaction has at least, if there are as many.
 	compactedRows = 4 * smallFileRows
+	// sparseRows is how many rows of files that have lost most of theirs are written again by one cut, in each leaf.
+	sparseRows = 4 * smallFileRows
 )
+
+// small says whether a file is one of those that are written again once there are many.
+func (w *tableWork) small(f *liveFile) bool {
+	return f.rows < smallFileRows && f.bytes < w.e.fileBytes/2
+}
 
 // pickSmall chooses the small files of a leaf to be written again, once there are many.
 //
@@ -18,7 +32,7 @@ const (
 func (w *tableWork) pickSmall(l *leaf) {
 	var small []*liveFile
 	for f := range l.in.files {
-		if f.rows < smallFileRows && f.bytes < w.e.fileBytes/2 {
+		if w.small(f) {
 			small = append(small, f)
 		}
 	}
@@ -26,9 +40,35 @@ func (w *tableWork) pickSmall(l *leaf) {
 		return
 	}
 	for _, f := range small {
-		w.compact[f] = true
-		w.removeData = append(w.removeData, f)
+		w.rewriteFile(f)
 	}
+}
+
+// pickSparse chooses large files most of whose rows are deleted: readers read them for little, and the positions deleted
+// would come to many times the table's rows. The emptiest go first, and no more than a cut can bear.
+//
+// Invariant: a row is written again for at least one that was deleted, so that this costs no more than the deletes did.
+func (w *tableWork) pickSparse(l *leaf) {
+	var sparse []*liveFile
+	for f := range l.in.files {
+		if !w.small(f) && 2*f.live() < f.rows {
+			sparse = append(sparse, f)
+		}
+	}
+	slices.SortFunc(sparse, func(a, b *liveFile) int { return cmp.Or(cmp.Compare(a.live(), b.live()), cmp.Compare(a.key, b.key)) })
+	var rows int64
+	for i, f := range sparse {
+		if rows += f.live(); i > 0 && rows > sparseRows {
+			return
+		}
+		w.rewriteFile(f)
+	}
+}
+
+// rewriteFile has a file's rows written again and the file taken out.
+func (w *tableWork) rewriteFile(f *liveFile) {
+	w.compact[f] = true
+	w.removeData = append(w.removeData, f)
 }
 
 // rangeBlocks is how many blocks of a kept leaf one range examines. Rows of scattered updates lie few to a block: a

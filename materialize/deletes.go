@@ -8,11 +8,10 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/tarn-db/tarn/materialize/datafile"
-	"github.com/tarn-db/tarn/materialize/lake"
 )
 
 // writeDeletes writes the position deletes of the cut, taking out files with no row left and, when there are many
-// delete files, writing all of them again as one.
+// delete files, writing all of them again as few.
 func (w *tableWork) writeDeletes(ctx context.Context) error {
 	live := map[*liveFile]*roaring.Bitmap{}
 	for f, pos := range w.deletes {
@@ -26,13 +25,25 @@ func (w *tableWork) writeDeletes(ctx context.Context) error {
 	if w.old != nil && w.mergeDeletes(live) {
 		w.removeDeletes = slices.Sorted(maps.Keys(w.old.deletes))
 	}
-	if len(live) == 0 {
-		return nil
-	}
 	var pp []datafile.PathPositions
+	var n uint64
 	for f, pos := range live {
 		pp = append(pp, datafile.PathPositions{Path: w.e.opts.Store.URL(f.key), Positions: pos})
+		if n += pos.GetCardinality(); n >= w.e.deletePositions {
+			if err := w.putDeletes(ctx, pp); err != nil {
+				return err
+			}
+			pp, n = nil, 0
+		}
 	}
+	if len(pp) == 0 {
+		return nil
+	}
+	return w.putDeletes(ctx, pp)
+}
+
+// putDeletes makes one delete file durable.
+func (w *tableWork) putDeletes(ctx context.Context, pp []datafile.PathPositions) error {
 	d, data, err := datafile.EncodePositionDeletes(pp)
 	if err != nil {
 		return err
@@ -41,7 +52,7 @@ func (w *tableWork) writeDeletes(ctx context.Context) error {
 	if _, err := w.e.opts.Store.Put(ctx, d.Key, data); err != nil {
 		return err
 	}
-	w.newDeletes = []lake.PositionDeletes{d}
+	w.newDeletes = append(w.newDeletes, d)
 	return nil
 }
 
@@ -51,15 +62,17 @@ func (w *tableWork) mergeDeletes(live map[*liveFile]*roaring.Bitmap) bool {
 	for _, f := range w.removeData {
 		leaving[f] = true
 	}
-	older := map[*liveFile]*roaring.Bitmap{}
+	older, positions := map[*liveFile]*roaring.Bitmap{}, uint64(0)
 	for _, l := range w.old.leaves {
 		for f := range l.in.files {
 			if !leaving[f] && !f.deleted.IsEmpty() {
 				older[f] = f.deleted
+				positions += f.deleted.GetCardinality()
 			}
 		}
 	}
-	if len(w.old.deletes) == 0 || len(older) > 0 && len(w.old.deletes) < deleteFilesMax {
+	most := deleteFilesMax + int(positions/w.e.deletePositions) // merged, they are several
+	if len(w.old.deletes) == 0 || len(older) > 0 && len(w.old.deletes) < most {
 		return false
 	}
 	for f, pos := range older {

@@ -73,7 +73,9 @@ type Engine struct {
 	lcMonetary string // see SetLCMonetary
 
 	fileBytes int64 // at which a data file is ended; one being written takes about three times that
-	faults    faults
+	// deletePositions is about how many positions one delete file has at most: it is made in memory, some 7 bytes for each.
+	deletePositions uint64
+	faults          faults
 
 	mu        sync.Mutex // guards what follows
 	lsn       pg.LSN     // of the last publication
@@ -171,7 +173,7 @@ func New(ctx context.Context, opts Options) (*Engine, error) {
 	}
 	e := &Engine{
 		opts: opts, sets: sets, toast: idx, slots: make(chan struct{}, opts.Workers), resync: map[string]bool{},
-		fileBytes: max(fileBytesMin, min(fileBytesMax, building/int64(3*opts.Workers))),
+		fileBytes: max(fileBytesMin, min(fileBytesMax, building/int64(3*opts.Workers))), deletePositions: 4 << 20,
 	}
 	if err := e.load(ctx); err != nil {
 		return nil, errors.Join(err, idx.Close())

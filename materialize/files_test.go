@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/materialize/lake"
 )
 
 // TestCompaction: small files are written again as one without a change of rows, and not again and again.
@@ -63,6 +64,77 @@ func TestScatteredCompaction(t *testing.T) {
 	if files := (blocks + per - 1) / per; files > 2 {
 		t.Errorf("%d blocks with one row each are written as %d files", blocks, files)
 	}
+}
+
+// TestSparseFiles: what is left of a large file that has lost most of its rows is written again, once, and no row changes.
+func TestSparseFiles(t *testing.T) {
+	r, a, _ := filled(t, 100)
+	r.eng.fileBytes = 1 // every file is large
+	remove := func(from, to int) lake.TableChange {
+		r.srv.do(func(x pg.XID) {
+			for _, v := range a.rows[from:to] {
+				r.srv.delete(x, v)
+			}
+		})
+		r.cut()
+		r.equal()
+		return r.lake.last.Tables[0]
+	}
+	if ch := remove(0, 50); len(ch.AddDeletes) != 1 || len(ch.RemoveData) != 0 {
+		t.Errorf("half of the rows deleted: %+v", ch)
+	}
+	if ch := remove(50, 51); len(ch.AddDeletes) != 1 || len(ch.RemoveData) != 0 {
+		t.Errorf("the file is judged by what was deleted before: %+v", ch)
+	}
+	ch := remove(51, 52)
+	if len(ch.AddDeletes) != 0 || len(ch.RemoveData) != 1 || len(ch.RemoveDeletes) != 2 || len(ch.AddData) != 1 || ch.AddData[0].Rows != 48 || ch.RowsDeleted != 1 {
+		t.Errorf("most of the rows deleted: %+v", ch)
+	}
+	r.start()
+	r.eng.fileBytes = 1
+	if ch := remove(52, 53); len(ch.AddDeletes) != 1 || len(ch.RemoveData) != 0 {
+		t.Errorf("after it was written again: %+v", ch)
+	}
+}
+
+// TestManyDeletes: more positions than one delete file may have go to several, which are merged no sooner for it.
+func TestManyDeletes(t *testing.T) {
+	r, a, _ := filled(t, 10)
+	for i := range 4 {
+		r.srv.do(func(x pg.XID) {
+			for k := range 10 {
+				r.srv.insert(x, a, 100*i+k, "more")
+			}
+		})
+		r.cut()
+	}
+	r.eng.deletePositions = 2
+	r.srv.do(func(x pg.XID) {
+		for i := 0; i < len(a.rows); i += 5 {
+			r.srv.delete(x, a.rows[i])
+		}
+	})
+	r.cut()
+	r.equal()
+	if ch := r.lake.last.Tables[0]; len(ch.AddDeletes) != 5 || len(ch.RemoveDeletes) != 0 {
+		t.Errorf("%d delete files came, %d went", len(ch.AddDeletes), len(ch.RemoveDeletes))
+	}
+	merged := 0
+	for i := range deleteFilesMax + 4 {
+		r.srv.do(func(x pg.XID) { r.srv.delete(x, a.rows[i+i/4+1]) })
+		r.cut()
+		r.equal()
+		if len(r.lake.last.Tables[0].RemoveDeletes) > 0 {
+			merged++
+		}
+	}
+	if merged != 1 {
+		t.Errorf("merged %d times", merged)
+	}
+	r.start()
+	r.srv.do(func(x pg.XID) { r.srv.insert(x, a, 1, "x") })
+	r.cut()
+	r.equal()
 }
 
 // TestFilesFollowMemory: a range with more than a file may have is written as several, and the engine reads them back.

@@ -25,7 +25,7 @@ type tableResult struct {
 
 // Limits of the files a table gathers between compactions of the lake.
 const (
-	// deleteFilesMax delete files of a table are written again as one.
+	// deleteFilesMax delete files of a table are written again as few.
 	deleteFilesMax = 32
 	// copyBlocks is how many blocks one data file of a whole-table copy covers: 128 MiB of pages.
 	copyBlocks = 16384
@@ -110,6 +110,7 @@ func (w *tableWork) begin() {
 			w.keep = append(w.keep, lp)
 			still[lp.Rel] = true
 			w.pickSmall(l)
+			w.pickSparse(l)
 		} else {
 			w.copied = append(w.copied, lp)
 		}
