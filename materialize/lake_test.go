@@ -211,6 +211,8 @@ type rig struct {
 	store *objstore.Faulty
 	eng   *Engine
 	dir   string
+
+	fileBytes int64 // of the engine, if not 0: 1 makes every file a large one
 }
 
 func newRig(t testing.TB, dir string) *rig {
@@ -233,6 +235,9 @@ func (r *rig) start() {
 	r.eng, err = New(context.Background(), Options{Store: r.store, Publisher: r.lake, ToastDir: r.dir, MemoryBytes: 64 << 20, Workers: 2})
 	if err != nil {
 		r.t.Fatal(err)
+	}
+	if r.fileBytes != 0 {
+		r.eng.fileBytes = r.fileBytes
 	}
 	r.eng.SetLCMonetary("C")
 	r.eng.Attach(r.pages)

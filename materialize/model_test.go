@@ -25,6 +25,8 @@ func TestAnyOrder(t *testing.T) {
 			r.close()
 			_ = os.RemoveAll(folder)
 		}()
+		r.fileBytes = rapid.SampledFrom([]int64{0, 1}).Draw(rt, "file bytes")
+		r.start()
 		w := &walker{rt: rt, r: r}
 		rt.Repeat(map[string]func(*rapid.T){
 			"begin":    w.begin,
