@@ -142,7 +142,7 @@ func (c *cut) job(p *tablePlan) *job {
 			return renamed(p, t)
 		}
 		return &job{plan: p, table: t, rewrite: true} // what the plan could not say is understood again
-	case resync || p.cols.change == reencode:
+	case resync || p.cols.change == reencode || t.state.Encoders != encodersVersion:
 		return &job{plan: p, table: t, rewrite: true}
 	case p.cols.change == metadata || p.name != t.name || !sameLeaves(p, t) || c.touched(p):
 		return &job{plan: p, table: t}

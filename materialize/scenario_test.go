@@ -1,6 +1,7 @@
 package materialize
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"testing"
@@ -123,6 +124,26 @@ func TestRewrites(t *testing.T) {
 		t.Errorf("nothing changed over the restart, yet %+v", res)
 	}
 	r.equal()
+}
+
+// TestEncodersChanged: what an older version wrote is written again, once.
+func TestEncodersChanged(t *testing.T) {
+	r, _, _ := filled(t, 3)
+	for _, h := range r.lake.tables {
+		h.State = bytes.Replace(h.State, []byte(`"encoders":1`), []byte(`"encoders":0`), 1)
+	}
+	r.start()
+	r.cut()
+	for _, ch := range r.lake.last.Tables {
+		if !ch.ReplaceAll || len(ch.AddData) != 1 {
+			t.Errorf("%s: %+v", ch.Name, ch)
+		}
+	}
+	r.equal()
+	r.start()
+	if res := r.cut(); res.Published {
+		t.Errorf("written again: %+v", res)
+	}
 }
 
 // TestColumns: columns that come, with a default or without, and those that could not be published at first.

@@ -12,12 +12,17 @@ import (
 // stateVersion is written in every state; a newer one is refused.
 const stateVersion = 1
 
+// encodersVersion counts changes of what package types makes of the same bytes: a table written under another number is
+// written whole again, so that a correction reaches rows that nobody changes.
+const encodersVersion = 1
+
 // tableState is what a publication carries for one table beside its files (lake.TableHead.State), as JSON.
 type tableState struct {
-	Version int           `json:"version"`
-	Columns []columnState `json:"columns"`
-	LeftOut []LeftOut     `json:"left_out,omitempty"`
-	Leaves  []leafState   `json:"leaves"`
+	Version  int           `json:"version"`
+	Encoders int           `json:"encoders"` // encodersVersion it was written under
+	Columns  []columnState `json:"columns"`
+	LeftOut  []LeftOut     `json:"left_out,omitempty"`
+	Leaves   []leafState   `json:"leaves"`
 	// OutOfRange counts, by attnum of the root, values written as null because the lake's type cannot hold them, since
 	// the table was last written whole.
 	OutOfRange map[int16]int64 `json:"out_of_range,omitempty"`

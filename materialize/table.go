@@ -290,7 +290,7 @@ func pageError(err error) error {
 
 // result describes the change, and how the engine's view follows it.
 func (w *tableWork) result() *tableResult {
-	st := tableState{Version: stateVersion, Columns: w.plan.cols.states, LeftOut: w.plan.cols.leftOut, OutOfRange: w.outOfRange()}
+	st := tableState{Version: stateVersion, Encoders: encodersVersion, Columns: w.plan.cols.states, LeftOut: w.plan.cols.leftOut, OutOfRange: w.outOfRange()}
 	for _, lp := range w.plan.leaves {
 		st.Leaves = append(st.Leaves, lp.leafState)
 	}
