@@ -110,6 +110,9 @@ func (f *dumpFlags) options() (o waldump.Options, err error) {
 			return o, usagef("--%s %v", l.flag, err)
 		}
 	}
+	if o.To != 0 && o.To <= o.From {
+		return o, usagef("--to %s is not behind --from %s: give a later one", o.To, o.From)
+	}
 	for _, name := range f.rmgrs {
 		if _, err := waldump.ParseRMName(name); err != nil {
 			return o, usagef("--rmgr: %v", err)

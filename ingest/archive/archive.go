@@ -39,6 +39,10 @@ const putsMax = 4
 // chunkMax bounds the WAL in one chunk, bytes: with longer segments a publication may put several.
 const chunkMax = 16 << 20
 
+// chunksMax bounds the chunks of one segment. A publication a second with little in it would leave tens of thousands before
+// the segment is full, and each request for WAL in it lists them all.
+const chunksMax = 64
+
 // Archive is the WAL archive of one cluster. Its methods may be called from any goroutine.
 //
 // Invariant: every byte of [Base().LSN, ArchivedLSN()) is durable in the store.
@@ -50,14 +54,14 @@ type Archive struct {
 
 	mu    sync.Mutex // held by the one who uploads
 	base  Base
-	seq   uint64          // of the base object
-	tails map[pg.LSN]bool // segments, by first byte, that may have chunks in the store
+	seq   uint64         // of the base object
+	tails map[pg.LSN]int // segments, by first byte, that may have chunks in the store, and how many
 }
 
 // Open finds what the store holds; ErrNoBase with a usable Archive when it holds nothing, for Begin. It reads names and
 // sizes alone; bytes are checked when they are read. want, if not zero, is the system identifier the archive must have.
 func Open(ctx context.Context, store objstore.Store, wal WAL, want uint64, changed func()) (*Archive, error) {
-	a := &Archive{store: store, wal: wal, changed: changed, tails: map[pg.LSN]bool{}}
+	a := &Archive{store: store, wal: wal, changed: changed, tails: map[pg.LSN]int{}}
 	if err := a.findBase(ctx); err != nil {
 		return a, fmt.Errorf("WAL archive: %w", err)
 	}
@@ -105,7 +109,7 @@ func (a *Archive) findEnd(ctx context.Context) (pg.LSN, error) {
 			return nil
 		}
 		if !sealed {
-			a.tails[start.SegmentStart(a.base.SegmentSize)] = true
+			a.tails[start.SegmentStart(a.base.SegmentSize)]++
 		}
 		want := int64(stop - start)
 		if !sealed {
@@ -159,7 +163,7 @@ func (a *Archive) Begin(ctx context.Context, b Base) error {
 		return fmt.Errorf("WAL archive: %w", err)
 	}
 	a.seq++
-	a.base, a.tails = b, map[pg.LSN]bool{}
+	a.base, a.tails = b, map[pg.LSN]int{}
 	a.archived.Store(uint64(b.LSN))
 	a.changed()
 	return nil
@@ -231,8 +235,14 @@ func (a *Archive) uploadSegment(ctx context.Context, start pg.LSN) error {
 }
 
 // uploadTail puts [start, end) of an unsealed segment. Durable when it returns nil. Only bytes not archived before are
-// in it, so that publishing often does not store a segment many times over.
+// in it, so that publishing often does not store a segment many times over; but when there are many chunks, one that
+// begins with the segment takes their place.
 func (a *Archive) uploadTail(ctx context.Context, start, end pg.LSN) error {
+	seg := start.SegmentStart(a.base.SegmentSize)
+	whole := a.tails[seg] >= chunksMax && end-seg <= chunkMax
+	if whole {
+		start = seg
+	}
 	buf := make([]byte, objectHeaderSize+int(end-start))
 	if err := a.read(start, buf[objectHeaderSize:]); err != nil {
 		return err
@@ -240,22 +250,39 @@ func (a *Archive) uploadTail(ctx context.Context, start, end pg.LSN) error {
 	head := a.base
 	head.LSN = start
 	sealObject(buf, chunkMagic, head)
-	a.tails[start.SegmentStart(a.base.SegmentSize)] = true
-	if _, err := a.store.Put(ctx, chunkKey(a.base.Timeline, start, end, a.base.SegmentSize), buf); err != nil {
+	a.tails[seg]++
+	key := chunkKey(a.base.Timeline, start, end, a.base.SegmentSize)
+	if _, err := a.store.Put(ctx, key, buf); err != nil {
 		return err
 	}
 	a.advance(end)
+	if whole {
+		if err := a.dropChunks(ctx, seg, key); err == nil { // else the next one tries again
+			a.tails[seg] = 1
+		}
+	}
 	return nil
 }
 
 // dropTail deletes the chunks of a segment that is sealed in the store.
 func (a *Archive) dropTail(ctx context.Context, seg pg.LSN) error {
-	if !a.tails[seg] {
+	if a.tails[seg] == 0 {
 		return nil
 	}
+	if err := a.dropChunks(ctx, seg, ""); err != nil {
+		return err
+	}
+	delete(a.tails, seg)
+	return nil
+}
+
+// dropChunks deletes the chunks of a segment but one.
+func (a *Archive) dropChunks(ctx context.Context, seg pg.LSN, but string) error {
 	var keys []string
 	err := a.store.List(ctx, tailPrefix(a.base.Timeline, seg, a.base.SegmentSize), func(o objstore.ObjectInfo) error {
-		keys = append(keys, o.Key)
+		if o.Key != but {
+			keys = append(keys, o.Key)
+		}
 		return nil
 	})
 	if err != nil {
@@ -266,7 +293,6 @@ func (a *Archive) dropTail(ctx context.Context, seg pg.LSN) error {
 			return err
 		}
 	}
-	delete(a.tails, seg)
 	return nil
 }
 

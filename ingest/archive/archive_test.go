@@ -149,6 +149,42 @@ func TestArchive(t *testing.T) {
 }
 
 // TestBeginForgets says that a resync at an earlier position does not find what the old history stored there.
+// TestManyChunks publishes often with little in it: chunks stay few, also over restarts and puts whose answer was lost, and
+// nothing is missing at any moment.
+func TestManyChunks(t *testing.T) {
+	ctx, wal := testCtx(t), &fakeWAL{end: testBase.LSN}
+	store := objstore.NewFaulty(objstore.NewMem())
+	a := begin(t, store, wal)
+	for i := range 500 {
+		wal.end += 100
+		if i%150 == 149 {
+			store.Inject(objstore.Fault{Op: objstore.OpPut, Times: 1, LoseReply: true})
+			if err := a.ArchiveTo(ctx, wal.end); err == nil {
+				t.Fatal("a put without an answer went well")
+			}
+			a = reopen(t, store, wal)
+		}
+		if err := a.ArchiveTo(ctx, wal.end); err != nil || a.ArchivedLSN() != wal.end {
+			t.Fatalf("%s: %s %v", wal.end, a.ArchivedLSN(), err)
+		}
+		if n := len(keys(t, store)); n > chunksMax+3 {
+			t.Fatalf("%d objects after %d publications", n, i+1)
+		}
+		if i%50 == 0 {
+			readAll(t, reopen(t, store, wal))
+		}
+	}
+	readAll(t, a)
+	wal.end = testBase.LSN + segSize
+	if err := a.Seal(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := keys(t, store); len(got) != 2 { // base and segment
+		t.Fatalf("%d objects after sealing: %v", len(got), got)
+	}
+	readAll(t, reopen(t, store, wal))
+}
+
 func TestBeginForgets(t *testing.T) {
 	ctx, store, wal := testCtx(t), objstore.NewMem(), &fakeWAL{end: testBase.LSN + 3*segSize + 5}
 	a := begin(t, store, wal)

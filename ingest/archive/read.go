@@ -38,8 +38,25 @@ func (r *Reader) ReadAt(lsn pg.LSN, dst []byte) (int, error) {
 	return copy(dst, r.buf[lsn-r.start:]), nil
 }
 
-// fetch reads from lsn on: from the sealed segment if there is one, else from the chunk that holds it.
+// errMoved: the object that was looked for has given way to a longer one meanwhile.
+var errMoved = errors.New("the object has given way to another")
+
+// fetchTries bounds looking again after errMoved. An object gives way to one that holds all it held, so one more look
+// finds it unless it is lost, or this is another process that reads far more slowly than WAL comes.
+const fetchTries = 4
+
+// fetch reads from lsn on.
 func (a *Archive) fetch(ctx context.Context, lsn pg.LSN) ([]byte, error) {
+	for range fetchTries {
+		if b, err := a.fetchOnce(ctx, lsn); !errors.Is(err, errMoved) {
+			return b, err
+		}
+	}
+	return nil, &pg.CorruptError{LSN: lsn, What: "the WAL archive has lost the object that held this"}
+}
+
+// fetchOnce reads from the sealed segment if there is one, else from the chunk that holds lsn.
+func (a *Archive) fetchOnce(ctx context.Context, lsn pg.LSN) ([]byte, error) {
 	base := a.Base()
 	if end := a.ArchivedLSN(); lsn < base.LSN || lsn >= end {
 		return nil, fmt.Errorf("%w: it holds %s to %s", ErrNotArchived, base.LSN, end)
@@ -74,13 +91,13 @@ func (a *Archive) fetchChunk(ctx context.Context, base Base, lsn pg.LSN) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	if key == "" { // sealed, and its chunks deleted, since we looked
-		if _, err := a.store.Head(ctx, segmentKey(base.Timeline, lsn, base.SegmentSize)); err == nil {
-			return a.fetch(ctx, lsn)
-		}
-		return nil, &pg.CorruptError{LSN: lsn, What: "the WAL archive has lost the object that held this"}
+	if key == "" {
+		return nil, errMoved
 	}
 	b, _, err := a.store.Get(ctx, key)
+	if errors.Is(err, objstore.ErrNotFound) {
+		return nil, errMoved
+	}
 	if err != nil {
 		return nil, err
 	}

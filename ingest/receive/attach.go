@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -121,16 +122,26 @@ func attachError(err error, cfg *pgconn.Config) error {
 	return ae
 }
 
-// cause is the innermost text of a connection error, which pgconn wraps in several layers.
+// cause is the innermost text of a connection error. pgconn wraps it in several layers and joins those of each address
+// and of each try with and without TLS, which mostly say the same.
 func cause(err error) string {
-	s := oneLine(err.Error())
-	if i := strings.LastIndex(s, "failed to connect to "); i >= 0 {
-		s = s[i:]
+	var connect *pgconn.ConnectError
+	if !errors.As(err, &connect) {
+		return oneLine(err.Error())
 	}
-	if i := strings.Index(s, "`: "); i >= 0 {
-		s = s[i+3:]
+	var reasons []string
+	for line := range strings.SplitSeq(connect.Unwrap().Error(), "\n") {
+		if _, reason, ok := strings.Cut(line, "): "); ok { // "host:port (address): "
+			line = reason
+		}
+		for _, layer := range []string{"dial error: ", "tls error: ", "hostname resolving error: "} {
+			line = strings.TrimPrefix(line, layer)
+		}
+		if line = oneLine(line); line != "" && !slices.Contains(reasons, line) {
+			reasons = append(reasons, line)
+		}
 	}
-	return s
+	return strings.Join(reasons, "; ")
 }
 
 // slotError classifies a refused slot command; errors that are not the server's answer are returned as they are.

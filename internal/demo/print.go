@@ -43,11 +43,11 @@ func (d *demo) print(report lakecheck.Report) {
 	} else {
 		d.say("freshness    not measured: no heartbeat became visible within the %v of the workload", d.Duration)
 	}
-	if !d.Keep {
-		d.say("             run `tarn demo --keep` to attach an engine yourself")
-		return
+	if d.Keep {
+		d.say("\nAttach an engine:")
+	} else {
+		d.say("\nAttach an engine, to your own tarn or to this one while `tarn demo --keep` leaves it running:")
 	}
-	d.say("\nAttach an engine:")
 	for _, engine := range Engines {
 		d.say("\n%s\n%s", engine, Snippet(engine, d.catalogURL(), database))
 	}

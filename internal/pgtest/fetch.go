@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
 )
@@ -61,6 +62,7 @@ func fetch(version embeddedpostgres.PostgresVersion, home, cacheDir string) erro
 		return err
 	}
 	defer os.RemoveAll(scratch)
+	defer removeLogs(fetchLogs())
 	pg := embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().
 		Version(version).Port(uint32(port)).CachePath(cacheDir).BinariesPath(home).
 		RuntimePath(filepath.Join(scratch, "run")).DataPath(filepath.Join(scratch, "data")).
@@ -78,6 +80,24 @@ func fetch(version embeddedpostgres.PostgresVersion, home, cacheDir string) erro
 		return err
 	}
 	return os.WriteFile(filepath.Join(home, ".complete"), nil, 0o755)
+}
+
+// fetchLogs are the logs that the library makes in the folder for temporary files and leaves there.
+func fetchLogs() []string {
+	logs, err := filepath.Glob(filepath.Join(os.TempDir(), "embedded_postgres_log*"))
+	if err != nil {
+		return nil // the folder's name makes no pattern: they stay
+	}
+	return logs
+}
+
+// removeLogs removes the logs that were not there before.
+func removeLogs(before []string) {
+	for _, name := range fetchLogs() {
+		if !slices.Contains(before, name) {
+			_ = os.Remove(name)
+		}
+	}
 }
 
 // readableByAll lets the unprivileged account the server runs as read what was unpacked.
