@@ -136,6 +136,17 @@ func TestDamagedCatalogs(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	page.SetLower(lower)
+	r.cut()
+	classes := r.srv.files[catalogFile(1259)]
+	r.srv.unlink(catalogFile(1259))
+	r.srv.do(func(x pg.XID) {
+		r.srv.catalog(catalogFile(1249), "pg_attribute", x, map[string]any{"attname": "makes the catalogs be read again"})
+	})
+	r.cut()
+	if s := r.status("renamed"); s.State != "error" || !strings.Contains(s.Error, "no file") || s.Rows == 0 {
+		t.Errorf("the file of pg_class is lost: %+v", s)
+	}
+	r.srv.files[catalogFile(1259)] = classes
 	r.srv.do(func(x pg.XID) { r.srv.insert(x, a, 50, "x") })
 	r.cut()
 	r.equal()

@@ -177,7 +177,7 @@ type refreshed struct {
 	err  error
 }
 
-// refreshCatalogs reads again what changed of the catalogs. Databases whose catalogs are damaged are not among them:
+// refreshCatalogs reads again what changed of the catalogs. Databases whose catalogs are damaged or gone are not among them:
 // their tables stop, the others go on.
 func (e *Engine) refreshCatalogs(ctx context.Context, dirty func(pg.RelFileLocator) bool) (map[pg.OID]*schema.Catalogs, map[pg.OID]refreshed, error) {
 	dbs, _, err := schema.Databases(ctx, e.pages)
@@ -196,8 +196,9 @@ func (e *Engine) refreshCatalogs(ctx context.Context, dirty func(pg.RelFileLocat
 		}
 		c, err := schema.Read(ctx, e.pages, db)
 		switch {
-		case errors.Is(err, schema.ErrNoCatalogs):
-		case errors.Is(err, pg.ErrCorrupt):
+		// A database that is there for others and has no catalogs is being dropped by a server that removes the files
+		// first, or its files are lost: its tables must not leave the lake for that.
+		case errors.Is(err, pg.ErrCorrupt), errors.Is(err, schema.ErrNoCatalogs):
 			fresh[db.OID] = refreshed{name: db.Name, err: fmt.Errorf("catalogs of database %q: %w", db.Name, err)}
 		case err != nil:
 			return nil, nil, fmt.Errorf("catalogs of database %q: %w", db.Name, err)
