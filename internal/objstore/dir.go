@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -36,7 +37,8 @@ const staleTemp = 24 * time.Hour
 // An ETag is modification time, size and inode. Invariant: a key's modification time rises with each replacement, so
 // that no two versions of it share an ETag.
 type Dir struct {
-	root string
+	root    string
+	durable sync.Map // folders of the store whose entry is known to be durable; they are never removed
 }
 
 // OpenDir opens a directory store, making the folder if it is not there, and clears writes that died long ago.
@@ -347,9 +349,12 @@ func (d *Dir) Delete(ctx context.Context, key string) error {
 	return syncDir(filepath.Dir(p))
 }
 
-// makeDirs makes a folder and its parents and fsyncs the parent of each that is new.
+// makeDirs makes a folder and its parents; the entries of those that are new, or new to us, are durable when it returns:
+// another goroutine or process may have made one and not fsynced it yet.
 func (d *Dir) makeDirs(folder string) error {
-	if st, err := os.Stat(folder); err == nil && st.IsDir() {
+	st, err := os.Stat(folder)
+	there := err == nil && st.IsDir()
+	if _, known := d.durable.Load(folder); there && (known || !d.holds(folder)) {
 		return nil
 	}
 	if parent := filepath.Dir(folder); parent != folder {
@@ -360,8 +365,17 @@ func (d *Dir) makeDirs(folder string) error {
 	if err := os.Mkdir(folder, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncDir(filepath.Dir(folder))
+	if err := syncDir(filepath.Dir(folder)); err != nil {
+		return err
+	}
+	if d.holds(folder) {
+		d.durable.Store(folder, struct{}{})
+	}
+	return nil
 }
+
+// holds says whether a folder lies in the store. Those above may be closed to us, and are somebody else's.
+func (d *Dir) holds(folder string) bool { return strings.HasPrefix(folder, d.root+"/") }
 
 func syncDir(folder string) error {
 	f, err := os.Open(folder)
