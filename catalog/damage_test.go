@@ -60,6 +60,13 @@ func TestDamagedTable(t *testing.T) {
 					t.Fatalf("a: %v, b: %v", ha.Damaged, hb.Damaged)
 				}
 				before := newest(t, c, "a")
+				if part != "catalog/state/" {
+					ca = a.Change()
+					ca.AddData = []lake.File{{Key: a.ID.Root() + "/data/x", Rows: 1, Bytes: 1}}
+					if err := c.Publish(ctx, publication(0x180, ca)); err == nil {
+						t.Error("a damaged table took a file beside those it has lost")
+					}
+				}
 				ca, cb = a.Change(), b.Change()
 				ca.State, cb.AddData = []byte("it is in error"), []lake.File{must(b.Insert(ctx, 3))(t)}
 				publish(t, c, publication(0x200, ca, cb))

@@ -74,7 +74,10 @@ func (t *Table) Prepare(ctx context.Context, ch *lake.TableChange, st Stamp) (*C
 	c := &Commit{table: t, name: t.name, meta: t.meta.clone(), schema: t.schema, ice: t.ice, manifests: t.manifests, totals: t.totals}
 	if t.damaged {
 		if !ch.ReplaceAll {
-			return c, nil
+			if len(ch.AddData)+len(ch.AddDeletes)+len(ch.RemoveData)+len(ch.RemoveDeletes) > 0 {
+				return nil, errDamaged
+			}
+			return c, nil // its name and state are in the caller's log
 		}
 		c.meta.forgetSnapshots()
 	}
@@ -106,6 +109,8 @@ func (t *Table) Prepare(ctx context.Context, ch *lake.TableChange, st Stamp) (*C
 	c.Objects = append(c.Objects, Object{Key: c.name.Key(t.id), Data: b})
 	return c, nil
 }
+
+var errDamaged = errors.New("the table's metadata is lost or damaged: only a change that replaces all of its files can be made")
 
 // evolve applies schema and properties.
 func (c *Commit) evolve(ch *lake.TableChange) (err error) {
