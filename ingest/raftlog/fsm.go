@@ -18,6 +18,8 @@ type machine struct {
 	segs      *segments
 	failpoint func(name string) // tests end the process in it; nil otherwise
 	sealed    func()            // called when the end has passed into another segment
+	// unrestored is why the last Restore failed: raft says only that it did. Read once raft has given up.
+	unrestored error
 
 	mu      sync.RWMutex
 	state   state
@@ -171,6 +173,11 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 
 // Restore is raft.FSM's: the state a snapshot names. Its bytes are in the segment files already.
 func (m *machine) Restore(r io.ReadCloser) error {
+	m.unrestored = m.restore(r)
+	return m.unrestored
+}
+
+func (m *machine) restore(r io.ReadCloser) error {
 	b, err := io.ReadAll(io.LimitReader(r, snapshotSize+1))
 	if err = errors.Join(err, r.Close()); err != nil {
 		return err

@@ -99,9 +99,18 @@ func Open(opt Options) (*Log, error) {
 	}
 	l := &Log{opt: opt, closed: make(chan struct{}), kick: make(chan struct{}, 1)}
 	if err := l.open(); err != nil {
-		return nil, errors.Join(fmt.Errorf("WAL log in %s: %w", opt.Dir, err), l.Close())
+		return nil, errors.Join(opt.named(err), l.Close())
 	}
 	return l, nil
+}
+
+// named says where an error of Open is and, of damage, what to do about it.
+func (o *Options) named(err error) error {
+	err = fmt.Errorf("WAL log in %s: %w", o.Dir, err)
+	if errors.Is(err, pg.ErrCorrupt) || errors.Is(err, raftwal.ErrCorrupt) {
+		err = fmt.Errorf("%w: keep its folders raft and wal elsewhere and remove them there, to go on from the store and the slot", err)
+	}
+	return err
 }
 
 func (o *Options) raftDir() string    { return filepath.Join(o.Dir, "raft") }
@@ -183,6 +192,9 @@ func (l *Log) startRaft() error {
 	if err := l.checkContinuous(snaps); err != nil {
 		return err
 	}
+	if err := l.checkReadable(); err != nil {
+		return err
+	}
 	addr, transport := raft.NewInmemTransport(voterID)
 	existing, err := raft.HasExistingState(l.wal, l.wal, snaps)
 	if err != nil {
@@ -196,7 +208,7 @@ func (l *Log) startRaft() error {
 		}
 	}
 	if l.raft, err = raft.NewRaft(conf, l.fsm, l.wal, l.wal, snaps, transport); err != nil {
-		return fmt.Errorf("raft: %w", err)
+		return fmt.Errorf("raft: %w", errors.Join(l.fsm.unrestored, err))
 	}
 	return l.lead(context.Background())
 }
@@ -233,6 +245,29 @@ func (l *Log) checkContinuous(snaps raft.SnapshotStore) error {
 	}
 	if first > snapshotted+1 {
 		return &pg.CorruptError{What: fmt.Sprintf("the raft log begins at entry %d, its newest snapshot ends at %d", first, snapshotted)}
+	}
+	return nil
+}
+
+// checkReadable refuses a log with an entry that cannot be read, where raft would panic, or is not what was written, which
+// the state machine would pass over as if it had never been committed.
+func (l *Log) checkReadable() error {
+	first, err := l.wal.FirstIndex()
+	last, lastErr := l.wal.LastIndex()
+	if err = errors.Join(err, lastErr); err != nil {
+		return fmt.Errorf("raft log: %w", err)
+	}
+	var e raft.Log
+	for i := first; first != 0 && i <= last; i++ {
+		if err := l.wal.GetLog(i, &e); err != nil {
+			return &pg.CorruptError{What: fmt.Sprintf("entry %d of the raft log cannot be read: %v", i, err)}
+		}
+		if e.Type != raft.LogCommand {
+			continue
+		}
+		if _, err := decodeEntry(e.Data); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -196,7 +196,7 @@ func (g *segments) check(s *state) error {
 			if err != nil {
 				what = "is missing"
 			}
-			return &pg.CorruptError{LSN: k.start, What: fmt.Sprintf("local WAL segment %s %s: remove the raft and wal folders of data_dir to go on from the store", k.name(), what)}
+			return &pg.CorruptError{LSN: k.start, What: fmt.Sprintf("local WAL segment %s %s", k.name(), what)}
 		}
 		at = k.start + pg.LSN(k.size)
 	}
