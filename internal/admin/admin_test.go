@@ -316,3 +316,20 @@ func TestMarks(t *testing.T) {
 		t.Error("Rewind kept a position")
 	}
 }
+
+// A server that says nothing does not hold its clients: a wait ends as one that timed out does.
+func TestSilentServer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c := &Client{Addr: l.Addr().String()}
+	began := time.Now()
+	if _, err := c.Wait(t.Context(), StagePublished, 1, 10*time.Millisecond); !errors.Is(err, ErrTimeout) || !strings.Contains(err.Error(), c.Addr) {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > 2*waitGrace {
+		t.Fatalf("it took %v", took)
+	}
+}

@@ -21,6 +21,16 @@ import (
 // answerBytesMax bounds an answer; a status of 100,000 tables is about 20 MB.
 const answerBytesMax = 256 << 20
 
+const (
+	// answerTimeout bounds what is answered at once, with time for a machine under load.
+	answerTimeout = 30 * time.Second
+	// waitGrace is how much later than asked a wait may be answered.
+	waitGrace = 3 * time.Second
+)
+
+// errNoAnswer: something listens there and says nothing, such as a process that was stopped in its tracks.
+var errNoAnswer = errors.New("no answer")
+
 // ErrTimeout: a wait's time ran out before the LSN was reached.
 var ErrTimeout = errors.New("timed out")
 
@@ -33,19 +43,21 @@ type Client struct {
 // Status asks for the server's status.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var s Status
-	return s, c.call(ctx, http.MethodGet, "/api/v1/status", nil, &s)
+	err := c.call(ctx, answerTimeout, http.MethodGet, "/api/v1/status", nil, &s)
+	return s, err
 }
 
 // Publications asks what readers can pin, oldest first.
 func (c *Client) Publications(ctx context.Context) ([]PublicationInfo, error) {
 	var p struct{ Publications []PublicationInfo }
-	return p.Publications, c.call(ctx, http.MethodGet, "/api/v1/publications", nil, &p)
+	err := c.call(ctx, answerTimeout, http.MethodGet, "/api/v1/publications", nil, &p)
+	return p.Publications, err
 }
 
 // Ready asks whether readers are served current data.
 func (c *Client) Ready(ctx context.Context) (ready bool, reasons []string, err error) {
 	var r readiness
-	err = c.call(ctx, http.MethodGet, "/readyz", nil, &r)
+	err = c.call(ctx, answerTimeout, http.MethodGet, "/readyz", nil, &r)
 	var se *ServerError
 	if errors.As(err, &se) && se.Code == http.StatusServiceUnavailable {
 		err = nil
@@ -55,7 +67,7 @@ func (c *Client) Ready(ctx context.Context) (ready bool, reasons []string, err e
 
 // Resync asks to rebuild one table, or everything.
 func (c *Client) Resync(ctx context.Context, table string, all bool) error {
-	return c.call(ctx, http.MethodPost, "/api/v1/resync", resyncRequest{Table: table, All: all}, nil)
+	return c.call(ctx, answerTimeout, http.MethodPost, "/api/v1/resync", resyncRequest{Table: table, All: all}, nil)
 }
 
 // Wait blocks until the stage has reached lsn. It returns an error that wraps ErrTimeout after timeout.
@@ -65,7 +77,10 @@ func (c *Client) Wait(ctx context.Context, stage Stage, lsn pg.LSN, timeout time
 		left := min(max(0, time.Until(deadline)), WaitMax)
 		q := url.Values{"lsn": {lsn.String()}, "for": {string(stage)}, "timeout": {left.String()}}
 		var r WaitResult
-		err := c.call(ctx, http.MethodGet, "/api/v1/wait?"+q.Encode(), nil, &r)
+		err := c.call(ctx, left+waitGrace, http.MethodGet, "/api/v1/wait?"+q.Encode(), nil, &r)
+		if errors.Is(err, errNoAnswer) {
+			return r, fmt.Errorf("%w after %s: %w", ErrTimeout, timeout, err)
+		}
 		var se *ServerError
 		if errors.As(err, &se) && se.Code == http.StatusGatewayTimeout {
 			if time.Until(deadline) > 0 {
@@ -86,7 +101,9 @@ type ServerError struct {
 
 func (e *ServerError) Error() string { return fmt.Sprintf("tarn at %s: %s", e.Addr, e.Message) }
 
-func (c *Client) call(ctx context.Context, method, path string, send, receive any) error {
+func (c *Client) call(parent context.Context, within time.Duration, method, path string, send, receive any) error {
+	ctx, cancel := context.WithTimeout(parent, within)
+	defer cancel()
 	var body io.Reader
 	if send != nil {
 		b, err := json.Marshal(send)
@@ -108,12 +125,12 @@ func (c *Client) call(ctx context.Context, method, path string, send, receive an
 	}
 	resp, err := hc.Do(req)
 	if err != nil {
-		return c.unreachable(ctx, err)
+		return c.unreachable(parent, err)
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, answerBytesMax))
 	if err != nil {
-		return c.unreachable(ctx, err)
+		return c.unreachable(parent, err)
 	}
 	if resp.StatusCode >= 300 {
 		if receive != nil {
@@ -145,6 +162,8 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	why := err.Error()
 	var op *net.OpError
 	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w from tarn at %s: see whether its process hangs", errNoAnswer, c.Addr)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		why = "connection refused"
 	case errors.As(err, &op):
