@@ -52,7 +52,10 @@ func TestSlotIsInvalidated(t *testing.T) {
 	if err := r.tarn.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	for lost := false; !lost; {
+	for lost, rounds := false, 0; !lost; rounds++ {
+		if rounds == 100 {
+			t.Fatal("the slot is not invalidated")
+		}
 		r.exec(`INSERT INTO t SELECT generate_series(1, 1000)`, `SELECT pg_switch_wal()`, `CHECKPOINT`)
 		status, err := r.pg.QueryText(t.Context(), database, `SELECT coalesce(wal_status, '') FROM pg_replication_slots`)
 		if err != nil {
@@ -174,7 +177,10 @@ func (r *rig) turnTo(tn *tarn) {
 func TestBaseBackupBreaksOff(t *testing.T) {
 	r := newRig(t, 15, []string{`CREATE TABLE t (i int, s text)`, `INSERT INTO t SELECT i, repeat('x', 500) FROM generate_series(1, 400000) i`})
 	r.tarn.start()
-	for ended := "0"; ended == "0"; {
+	for ended, began := "0", time.Now(); ended == "0"; {
+		if time.Since(began) > time.Minute {
+			t.Fatal("the base backup was not seen under way")
+		}
 		var err error
 		ended, err = r.pg.QueryText(t.Context(), database, `SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_replication WHERE state = 'backup'`)
 		if err != nil {
