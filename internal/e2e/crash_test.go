@@ -42,6 +42,25 @@ func TestKill9(t *testing.T) {
 	}
 }
 
+// A first attach that is killed again and again, anywhere between the slot and the first publication, begins or goes on.
+func TestKilledWhileAttaching(t *testing.T) {
+	r := newRig(t, 18, nil)
+	if err := demo.CreateSchema(t.Context(), r.connect()); err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(r.seed, 11))
+	stop := r.write(nil)
+	for range 8 {
+		r.tarn.start()
+		time.Sleep(time.Duration(100+rng.IntN(900)) * time.Millisecond)
+		r.tarn.kill9()
+	}
+	r.tarn.startReady()
+	stop()
+	r.mustBeEqual()
+	r.ledgerMustHold()
+}
+
 func (r *rig) killPostgres() {
 	r.t.Helper()
 	if err := r.pg.Kill9(); err != nil {
