@@ -46,7 +46,7 @@ func (s *Server) Status() admin.Status {
 		st.State, st.Error = sourceState(st.State, st.Error, is)
 	}
 	st.SourceLSN = max(st.SourceLSN, st.ReceiveLSN)
-	st.LagBytes = int64(st.SourceLSN - min(st.SourceLSN, st.PublishedLSN))
+	st.LagBytes = int64(st.SourceLSN - min(st.SourceLSN, max(st.PublishedLSN, s.lakeLSN())))
 	if !v.oldest.IsZero() {
 		st.LagMS = max(0, time.Since(v.oldest).Milliseconds())
 	}
@@ -89,6 +89,16 @@ func (s *Server) engine() *materialize.Engine {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.eng
+}
+
+// lakeLSN is where the lake is. After a start the published position is shown only once redo has passed it again; the lag
+// in bytes must not be all the WAL of the cluster's life until then.
+func (s *Server) lakeLSN() pg.LSN {
+	eng := s.engine()
+	if eng == nil {
+		return 0
+	}
+	return eng.Published()
 }
 
 func (s *Server) tables() []admin.Table {
