@@ -24,8 +24,8 @@ const noSuchLocale = "tarn-fetches-binaries-only"
 // not exist, so that it downloads, checks and unpacks, and its initdb (which would refuse to run as root anyway) then fails.
 // The server is started by Start, as an unprivileged user.
 func FetchBin(ctx context.Context, major int, cacheDir string) (string, error) {
-	if dir, err := Bin(major); err == nil {
-		return dir, nil
+	if dir, err := Bin(major); !errors.Is(err, ErrNoBinaries) {
+		return dir, err
 	}
 	version, ok := fetchVersions[major]
 	if !ok {

@@ -15,18 +15,29 @@ var ErrNoBinaries = errors.New("no Postgres binaries")
 // (a folder, or for several versions "15=/folder,18=/folder"), .cache/pg/MAJOR/bin under the module's root, Debian's
 // /usr/lib/postgresql/MAJOR/bin. Only the first of these has to be of the right version by itself: a plain TARN_PGBIN
 // is taken for every major version asked for.
+//
+// A folder that TARN_PGBIN names has to be one: another server than the one asked for would be a surprise.
 func Bin(major int) (string, error) {
+	for _, dir := range namedBins(major, os.Getenv("TARN_PGBIN")) {
+		if !hasServer(dir) {
+			return "", fmt.Errorf("TARN_PGBIN names %s, where there is no postgres and initdb: name a server's bin folder, or unset it", dir)
+		}
+	}
 	tried := binCandidates(major, os.Getenv("TARN_PGBIN"), moduleRoot())
 	for _, dir := range tried {
-		if isExecutable(filepath.Join(dir, "postgres")) && isExecutable(filepath.Join(dir, "initdb")) {
+		if hasServer(dir) {
 			return dir, nil
 		}
 	}
 	return "", fmt.Errorf("%w of version %d in %s: run internal/tools/install-postgres %d or set TARN_PGBIN", ErrNoBinaries, major, strings.Join(tried, ", "), major)
 }
 
-func binCandidates(major int, env, root string) []string {
-	var dirs []string
+func hasServer(dir string) bool {
+	return isExecutable(filepath.Join(dir, "postgres")) && isExecutable(filepath.Join(dir, "initdb"))
+}
+
+// namedBins are the folders that TARN_PGBIN names for a major version.
+func namedBins(major int, env string) (dirs []string) {
 	for _, part := range strings.Split(env, ",") {
 		version, dir, named := strings.Cut(part, "=")
 		switch {
@@ -37,6 +48,11 @@ func binCandidates(major int, env, root string) []string {
 			dirs = append(dirs, dir)
 		}
 	}
+	return dirs
+}
+
+func binCandidates(major int, env, root string) []string {
+	dirs := namedBins(major, env)
 	if root != "" {
 		dirs = append(dirs, filepath.Join(root, ".cache", "pg", fmt.Sprint(major), "bin"))
 	}
