@@ -67,15 +67,20 @@ func runStandby(ctx context.Context, o options, r *recording) (run standbyRun, e
 
 // replay starts the server and waits until its startup process has come to the end.
 func replay(ctx context.Context, data string, end pg.LSN) (run standbyRun, err error) {
-	bin, err := pgtest.Bin(15)
-	if err != nil {
-		return run, err
-	}
 	info, err := os.Stat(data)
 	if err != nil {
 		return run, err
 	}
 	owner := info.Sys().(*syscall.Stat_t)
+	bin, err := pgtest.Bin(15)
+	if err != nil {
+		return run, err
+	}
+	bin, removeBin, err := pgtest.Reachable(bin, owner.Uid, owner.Gid)
+	if err != nil {
+		return run, err
+	}
+	defer func() { err = errors.Join(err, removeBin()) }()
 	log, err := os.Create(filepath.Join(filepath.Dir(data), "standby.log"))
 	if err != nil {
 		return run, err

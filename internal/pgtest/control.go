@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,7 +21,7 @@ func (s *Server) DataDir() string { return filepath.Join(s.dir, "data") }
 // LogPath is the file the server logs to.
 func (s *Server) LogPath() string { return filepath.Join(s.dir, "server.log") }
 
-// BinDir is the folder of the server's programs.
+// BinDir is the folder of the programs that run: of a copy where the server's account cannot get at the original.
 func (s *Server) BinDir() string { return s.bin }
 
 // Port is the TCP port on 127.0.0.1.
@@ -79,17 +80,16 @@ func (s *Server) Running() bool {
 	}
 }
 
-// Stop asks the server to end and waits. A server that does not end in time is killed, and that is an error.
-func (s *Server) Stop(mode StopMode) error {
+// Stop is StopWithin a minute.
+func (s *Server) Stop(mode StopMode) error { return s.StopWithin(mode, stopTimeout) }
+
+// StopWithin asks the server to end and waits. A server that does not end in time is killed, and that is an error.
+func (s *Server) StopWithin(mode StopMode, limit time.Duration) error {
 	if !s.Running() {
 		return nil
 	}
 	if err := s.cmd.Process.Signal(syscall.Signal(mode)); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
-	}
-	limit := s.opts.StopTimeout
-	if limit == 0 {
-		limit = stopTimeout
 	}
 	select {
 	case <-s.exited:
@@ -111,7 +111,9 @@ func (s *Server) Kill9() error {
 		return fmt.Errorf("stop postmaster %d: %w", postmaster, err)
 	}
 	children, err := childrenOf(postmaster)
-	for _, pid := range append(children, postmaster) {
+	all := append(slices.Clone(children), postmaster)
+	s.left = sharedMemoryOf(all)
+	for _, pid := range all {
 		if killErr := syscall.Kill(pid, syscall.SIGKILL); killErr != nil && !errors.Is(killErr, syscall.ESRCH) {
 			err = errors.Join(err, fmt.Errorf("kill process %d: %w", pid, killErr))
 		}
@@ -179,17 +181,17 @@ func (s *Server) Restart(ctx context.Context) error {
 // Reload makes the running server read its configuration again.
 func (s *Server) Reload() error { return s.cmd.Process.Signal(syscall.SIGHUP) }
 
-// Remove kills a server that still runs and deletes the folder if Start made it.
+// Remove ends a server that still runs and deletes all that Start made; the folder only if that was made too. The server is
+// told rather than killed, for it knows best what it has in shared memory.
 func (s *Server) Remove() error {
-	if s.Running() {
-		if err := s.Kill9(); err != nil {
-			return err
-		}
+	errs := []error{s.StopWithin(Immediate, removeTimeout), s.left.remove()}
+	if s.removeBin != nil {
+		errs = append(errs, s.removeBin())
 	}
-	if !s.ownDir {
-		return nil
+	if s.ownDir {
+		errs = append(errs, os.RemoveAll(s.dir))
 	}
-	return os.RemoveAll(s.dir)
+	return errors.Join(errs...)
 }
 
 func (s *Server) logTail() string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -27,9 +28,13 @@ func TestFetchBinStartsAServer(t *testing.T) {
 	if err := os.Chmod(cache, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	t.Setenv("TMPDIR", cache)
 	bin, err := pgtest.FetchBin(ctx, 18, cache)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "embedded_postgres_log*")); err != nil || len(left) != 0 {
+		t.Errorf("left in the temporary folder: %v, %v", left, err)
 	}
 	srv := pgtest.NewTestServer(t, pgtest.Options{Bin: bin})
 	if v, err := srv.QueryText(ctx, "postgres", "SHOW server_version"); err != nil || !strings.HasPrefix(v, "18.") {

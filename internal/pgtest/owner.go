@@ -41,6 +41,7 @@ func ownerFor(name string) (*owner, error) {
 // sysProcAttr puts the server in a process group of its own, so that a terminal's interrupt does not reach it.
 func (o *owner) sysProcAttr() *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setpgid: true}
+	dieWithUs(attr)
 	if o != nil {
 		attr.Credential = &syscall.Credential{Uid: o.uid, Gid: o.gid}
 	}

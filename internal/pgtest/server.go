@@ -22,20 +22,24 @@ const Password = "replicator-secret"
 const (
 	startTimeout = 60 * time.Second
 	stopTimeout  = 60 * time.Second
+	// An immediate shutdown kills what has not ended after 5 s (SIGKILL_CHILDREN_AFTER_SECS).
+	removeTimeout = 15 * time.Second
 )
 
 // Options say which server to start and where. The zero value of each field has a meaning.
 type Options struct {
-	Major       int               // Postgres major version; 0 = 15. Used only if Bin is empty
-	Bin         string            // folder of initdb and postgres; empty = Bin(Major)
-	Dir         string            // parent folder: Dir/data is the data directory, Dir the socket folder; empty = a new temporary one, removed by Remove
-	Port        int               // 0 = a free one, kept over Restart
-	Settings    map[string]string // written to postgresql.conf, values unquoted
-	InitdbArgs  []string          // e.g. --data-checksums, --wal-segsize=1
-	User        string            // account to run as when we are root; empty = postgres, else nobody
-	Databases   []string          // created at first start
-	KeepData    bool              // start on what is in Dir/data, without initdb
-	StopTimeout time.Duration     // 0 = one minute
+	Major      int               // Postgres major version; 0 = 15. Used only if Bin is empty
+	Bin        string            // folder of initdb and postgres; empty = Bin(Major)
+	Dir        string            // parent folder: Dir/data is the data directory, Dir the socket folder; empty = a new temporary one, removed by Remove
+	Port       int               // 0 = a free one, kept over Restart
+	Settings   map[string]string // written to postgresql.conf, values unquoted
+	InitdbArgs []string          // e.g. --data-checksums, --wal-segsize=1
+	User       string            // account to run as when we are root; empty = postgres, else nobody
+	Databases  []string          // created at first start
+	KeepData   bool              // start on what is in Dir/data, without initdb
+	HBA        string            // text of pg_hba.conf; empty = what tarn asks a user for
+
+	fromTemplate bool // the data directory may be a copy of one that was made before
 }
 
 // StopMode is how a server is asked to go; the names are pg_ctl's.
@@ -49,34 +53,33 @@ const (
 
 // Server is one running (or stopped) Postgres. Its methods are not safe for concurrent use.
 type Server struct {
-	opts   Options
-	owner  *owner
-	bin    string
-	dir    string
-	port   int
-	ownDir bool
-	cmd    *exec.Cmd
-	exited chan struct{} // closed when cmd has been waited for
+	opts      Options
+	owner     *owner
+	found     string       // folder of the programs as Options or Bin name it
+	bin       string       // the same or a copy, where the owner can get at it
+	removeBin func() error // deletes the copy
+	dir       string
+	port      int
+	ownDir    bool
+	cmd       *exec.Cmd
+	exited    chan struct{} // closed when cmd has been waited for
+	saved     datadir       // what Save kept
+	left      sharedMemory  // of the server that Kill9 killed
 }
 
 // Start makes the data directory (unless KeepData), starts the server and waits until it takes connections. On an error
 // nothing is left running; the message carries the end of the server's log.
 func Start(ctx context.Context, opts Options) (_ *Server, err error) {
-	s := &Server{opts: opts, dir: opts.Dir, port: opts.Port, bin: opts.Bin}
+	s := &Server{opts: opts, dir: opts.Dir, port: opts.Port}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Remove())
 		}
 	}()
-	if s.bin == "" {
-		if opts.Major == 0 {
-			opts.Major = 15
-		}
-		if s.bin, err = Bin(opts.Major); err != nil {
-			return nil, err
-		}
-	}
 	if s.owner, err = ownerFor(opts.User); err != nil {
+		return nil, err
+	}
+	if err := s.findPrograms(); err != nil {
 		return nil, err
 	}
 	if err := s.prepareDir(); err != nil {
@@ -88,7 +91,7 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 		}
 	}
 	if !opts.KeepData {
-		if err := s.initdb(ctx); err != nil {
+		if err := s.prepareData(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -101,6 +104,26 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 		}
 	}
 	return s, nil
+}
+
+// findPrograms sets bin to programs that the owner can run.
+func (s *Server) findPrograms() (err error) {
+	s.found = s.opts.Bin
+	if s.found == "" {
+		major := s.opts.Major
+		if major == 0 {
+			major = 15
+		}
+		if s.found, err = Bin(major); err != nil {
+			return err
+		}
+	}
+	if s.owner == nil {
+		s.bin, err = resolve(s.found)
+		return err
+	}
+	s.bin, s.removeBin, err = Reachable(s.found, s.owner.uid, s.owner.gid)
+	return err
 }
 
 func (s *Server) prepareDir() error {
@@ -125,16 +148,27 @@ func (s *Server) prepareDir() error {
 
 func (s *Server) socketDir() string { return s.dir }
 
+func (s *Server) prepareData(ctx context.Context) error {
+	if err := s.makeData(ctx); err != nil {
+		return err
+	}
+	text := s.opts.HBA
+	if text == "" {
+		text = hba
+	}
+	if err := os.WriteFile(filepath.Join(s.DataDir(), "pg_hba.conf"), []byte(text), 0o600); err != nil {
+		return err
+	}
+	return s.WriteSettings(s.opts.Settings)
+}
+
 func (s *Server) initdb(ctx context.Context) error {
 	args := append([]string{"-D", s.DataDir(), "-U", "postgres", "-A", "trust", "--no-locale", "-E", "UTF8", "-N"}, s.opts.InitdbArgs...)
 	out, err := s.command(ctx, "initdb", args...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, tail(string(out)))
 	}
-	if err := os.WriteFile(filepath.Join(s.DataDir(), "pg_hba.conf"), []byte(hba), 0o600); err != nil {
-		return err
-	}
-	return s.WriteSettings(s.opts.Settings)
+	return nil
 }
 
 // The replicator may open replication connections and nothing else, exactly what tarn asks a user for.
@@ -184,6 +218,7 @@ func (s *Server) launch(ctx context.Context) error {
 	// Not CommandContext: the server outlives the context of its start.
 	s.cmd = s.command(context.Background(), "postgres", "-D", s.DataDir())
 	s.cmd.Stdout, s.cmd.Stderr = logFile, logFile
+	s.left = sharedMemory{} // the new postmaster removes it
 	if err := s.cmd.Start(); err != nil {
 		return fmt.Errorf("start postgres: %w", err)
 	}

@@ -19,7 +19,8 @@ type TB interface {
 }
 
 // NewTestServer starts a server for a test and removes it, with its folder, at the test's end. Without binaries of that
-// version the test is skipped, except under CI=true, where what is missing is a failure.
+// version the test is skipped, except under CI=true, where what is missing is a failure. Servers of a process are copies of
+// one data directory per version and set of initdb arguments; each has its own system identifier.
 func NewTestServer(t TB, opts Options) *Server {
 	t.Helper()
 	if opts.Bin == "" {
@@ -36,6 +37,7 @@ func NewTestServer(t TB, opts Options) *Server {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
+	opts.fromTemplate = true
 	// Not t.TempDir: with a long test name its path does not fit into a Unix socket's address.
 	srv, err := Start(ctx, opts)
 	if err != nil {
