@@ -11,18 +11,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tarn-db/tarn/ingest/internal/testpg"
 	"github.com/tarn-db/tarn/ingest/receive"
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/pgtest"
 )
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	testpg.RemoveTemplates()
-	os.Exit(code)
-}
 
 const segSize = 1 << 20
 
@@ -32,8 +26,14 @@ func testCtx(t *testing.T) context.Context {
 	return ctx
 }
 
-func testOptions(t *testing.T, srv *testpg.Server) Options {
-	return Options{Source: receive.Source{URL: srv.URL("postgres")}, DataDir: t.TempDir(), Store: objstore.NewMem(), TailInterval: time.Hour}
+// startServer starts a server of the oldest major with WAL segments of 1 MiB.
+func startServer(t *testing.T, settings map[string]string) pgtest.Fixture {
+	t.Helper()
+	return pgtest.NewFixture(t, pgtest.SmallWAL(15, settings))
+}
+
+func testOptions(t *testing.T, srv pgtest.Fixture) Options {
+	return Options{Source: receive.Source{URL: srv.ReplConnString("postgres")}, DataDir: t.TempDir(), Store: objstore.NewMem(), TailInterval: time.Hour}
 }
 
 // running is a service at work.
@@ -86,23 +86,23 @@ func lsn(t *testing.T, s string) pg.LSN {
 	return l
 }
 
-func flushLSN(t *testing.T, srv *testpg.Server) pg.LSN {
+func flushLSN(t *testing.T, srv pgtest.Fixture) pg.LSN {
 	t.Helper()
 	return lsn(t, srv.One("SELECT pg_current_wal_flush_lsn()"))
 }
 
 // work writes some segments of WAL and returns its end.
-func work(t *testing.T, srv *testpg.Server) pg.LSN {
+func work(t *testing.T, srv pgtest.Fixture) pg.LSN {
 	t.Helper()
-	srv.Exec("CREATE TABLE IF NOT EXISTS t (g int, s text)")
-	srv.Exec("INSERT INTO t SELECT g, repeat('x', 100) FROM generate_series(1, 15000) g")
-	srv.Exec("SELECT pg_switch_wal()")
-	srv.Exec("INSERT INTO t SELECT g, repeat('y', 100) FROM generate_series(1, 500) g")
+	srv.Do("CREATE TABLE IF NOT EXISTS t (g int, s text)")
+	srv.Do("INSERT INTO t SELECT g, repeat('x', 100) FROM generate_series(1, 15000) g")
+	srv.Do("SELECT pg_switch_wal()")
+	srv.Do("INSERT INTO t SELECT g, repeat('y', 100) FROM generate_series(1, 500) g")
 	return flushLSN(t, srv)
 }
 
 // sameAsServer compares every full segment, through the Source and in the store, with the server's files.
-func (r *running) sameAsServer(srv *testpg.Server, size int64) {
+func (r *running) sameAsServer(srv pgtest.Fixture, size int64) {
 	r.t.Helper()
 	ctx := testCtx(r.t)
 	end := r.Status().ArchivedLSN.SegmentStart(size)
@@ -110,7 +110,7 @@ func (r *running) sameAsServer(srv *testpg.Server, size int64) {
 	n := 0
 	for at := r.Base(); at < end; at += pg.LSN(size) {
 		name := pg.WALFileName(1, at, size)
-		want, err := os.ReadFile(filepath.Join(srv.Dir, "pg_wal", name))
+		want, err := os.ReadFile(filepath.Join(srv.DataDir(), "pg_wal", name))
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -139,12 +139,14 @@ func (r *running) sameAsServer(srv *testpg.Server, size int64) {
 	}
 }
 
-var keepAll = []string{"wal_keep_size = '2GB'"}
+var keepAll = map[string]string{"wal_keep_size": "2GB"}
 
 func TestSegmentsEqualServers(t *testing.T) {
-	for _, c := range []testpg.Options{{Major: 15, Conf: keepAll}, {Major: 18, Conf: keepAll, SegmentMB: 16}} {
+	large := pgtest.SmallWAL(18, map[string]string{"wal_keep_size": "2GB", "min_wal_size": "32MB"})
+	large.InitdbArgs = nil // 16 MiB
+	for _, c := range []pgtest.Options{pgtest.SmallWAL(15, keepAll), large} {
 		t.Run(fmt.Sprint(c.Major), func(t *testing.T) {
-			srv := testpg.Start(t, c)
+			srv := pgtest.NewFixture(t, c)
 			opt := testOptions(t, srv)
 			opt.Store = objstore.NewFaulty(objstore.NewMem())
 			// The first puts behind the base arrive and their answers are lost.
@@ -152,8 +154,8 @@ func TestSegmentsEqualServers(t *testing.T) {
 			opt.RetainBytes = 2 << 20
 			r := start(t, opt)
 			end := work(t, srv)
-			if c.SegmentMB == 16 {
-				srv.Exec("SELECT pg_switch_wal()")
+			if c.InitdbArgs == nil {
+				srv.Do("SELECT pg_switch_wal()")
 				end = work(t, srv)
 			}
 			if err := r.WaitCommit(testCtx(t), end); err != nil {
@@ -171,15 +173,15 @@ func TestSegmentsEqualServers(t *testing.T) {
 
 // TestSlotAdvance says what the slot lets go of: archived WAL when asynchronous, committed WAL when synchronous.
 func TestSlotAdvance(t *testing.T) {
-	srv := testpg.Start(t, testpg.Options{Conf: keepAll})
+	srv := startServer(t, keepAll)
 	store := objstore.NewFaulty(objstore.NewMem())
 	opt := testOptions(t, srv)
 	opt.Store = store
 	var published pg.LSN
 	opt.Published = func() pg.LSN { return published }
 	r := start(t, opt)
-	row := func() string {
-		return srv.One("SELECT write_lsn || ' ' || flush_lsn || ' ' || coalesce(replay_lsn::text, '-') FROM pg_stat_replication")
+	row := func() string { // empty until the first answer of a stream; two while the server has not missed the one before
+		return srv.One("SELECT coalesce(string_agg(write_lsn || ' ' || flush_lsn || ' ' || coalesce(replay_lsn::text, '-'), ';'), '') FROM pg_stat_replication")
 	}
 	store.Inject(objstore.Fault{Op: objstore.OpPut, Err: errors.New("store is down")})
 	before := r.Status().ArchivedLSN
@@ -209,20 +211,20 @@ func TestSlotAdvance(t *testing.T) {
 }
 
 func TestSynchronousStandby(t *testing.T) {
-	srv := testpg.Start(t, testpg.Options{Conf: keepAll})
+	srv := startServer(t, keepAll)
 	opt := testOptions(t, srv)
 	opt.Synchronous = true
 	opt.Source.ApplicationName = "tarn"
 	r := start(t, opt)
 	r.eventually("streaming", func() bool { return r.Status().Connected })
-	srv.Exec("CREATE TABLE t (g int)")
-	srv.Exec("ALTER SYSTEM SET synchronous_standby_names = 'tarn'")
-	srv.Exec("SELECT pg_reload_conf()")
+	srv.Do("CREATE TABLE t (g int)")
+	srv.Do("ALTER SYSTEM SET synchronous_standby_names = 'tarn'")
+	srv.Do("SELECT pg_reload_conf()")
 	r.eventually("sync", func() bool { return srv.One("SELECT sync_state FROM pg_stat_replication") == "sync" })
 	begun := time.Now()
 	for range 20 {
 		before := flushLSN(t, srv)
-		srv.Exec("INSERT INTO t VALUES (1)")
+		srv.Do("INSERT INTO t VALUES (1)")
 		if r.CommitLSN() <= before {
 			t.Fatalf("a commit behind %s was answered, committed here is %s", before, r.CommitLSN())
 		}
@@ -232,13 +234,13 @@ func TestSynchronousStandby(t *testing.T) {
 	r.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
-	if _, err := srv.TryExec(ctx, "INSERT INTO t VALUES (2)"); err == nil {
+	if srv.Exec(ctx, "postgres", "INSERT INTO t VALUES (2)") == nil {
 		t.Fatal("a commit was answered without its standby")
 	}
 }
 
 func TestServerKill9(t *testing.T) {
-	srv := testpg.Start(t, testpg.Options{Conf: append([]string{"fsync = on"}, keepAll...)})
+	srv := startServer(t, map[string]string{"fsync": "on", "wal_keep_size": "2GB"})
 	r := start(t, testOptions(t, srv))
 	for i := range 3 {
 		end := work(t, srv)
@@ -249,7 +251,7 @@ func TestServerKill9(t *testing.T) {
 		}
 		srv.Kill()
 		r.eventually("loss noticed", func() bool { st := r.Status(); return !st.Connected && st.LastError != nil })
-		srv.Run()
+		srv.StartAgain()
 	}
 	end := work(t, srv)
 	if err := r.WaitCommit(testCtx(t), end); err != nil {
@@ -264,7 +266,7 @@ func TestServerKill9(t *testing.T) {
 
 // TestLostDataFolder goes on from the store alone, also while the server is away.
 func TestLostDataFolder(t *testing.T) {
-	srv := testpg.Start(t, testpg.Options{Conf: keepAll})
+	srv := startServer(t, keepAll)
 	opt := testOptions(t, srv)
 	r := start(t, opt)
 	end := work(t, srv)
@@ -277,13 +279,13 @@ func TestLostDataFolder(t *testing.T) {
 	base := r.Base()
 	r.stop()
 	end2 := work(t, srv)
-	srv.Stop(10 * time.Second)
+	srv.FastStop(10 * time.Second)
 	opt.DataDir = t.TempDir()
 	r = start(t, opt)
 	if st := r.Status(); st.CommitLSN != end || st.ArchivedLSN != end || r.Base() != base {
 		t.Fatalf("want %s from %s; %+v", end, base, st)
 	}
-	srv.Run()
+	srv.StartAgain()
 	if err := r.WaitCommit(testCtx(t), end2); err != nil {
 		t.Fatalf("%v: %+v", err, r.Status())
 	}

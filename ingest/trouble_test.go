@@ -2,22 +2,21 @@ package ingest
 
 import (
 	"errors"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/tarn-db/tarn/ingest/internal/testpg"
 	"github.com/tarn-db/tarn/ingest/raftlog"
 	"github.com/tarn-db/tarn/ingest/receive"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/pgtest"
 )
 
 // TestFastShutdown says that an asynchronous tarn does not hold up the server's shutdown: the tail is archived for it, and
 // where the store takes nothing the server is let go.
 func TestFastShutdown(t *testing.T) {
-	srv := testpg.Start(t, testpg.Options{Conf: keepAll})
+	srv := startServer(t, keepAll)
 	store := objstore.NewFaulty(objstore.NewMem())
 	opt := testOptions(t, srv)
 	opt.Store = store
@@ -25,18 +24,18 @@ func TestFastShutdown(t *testing.T) {
 	r := start(t, opt)
 	work(t, srv)
 	begun := time.Now()
-	srv.Stop(5 * time.Second)
+	srv.FastStop(5 * time.Second)
 	t.Logf("shutdown with the store up: %s", time.Since(begun))
-	srv.Run()
+	srv.StartAgain()
 	r.eventually("streaming again", func() bool { return r.Status().Connected })
 	store.Inject(objstore.Fault{Op: objstore.OpPut, Err: errors.New("store is down")})
 	end := work(t, srv)
 	r.eventually("received", func() bool { return r.CommitLSN() >= end })
 	begun = time.Now()
-	srv.Stop(6 * time.Second)
+	srv.FastStop(6 * time.Second)
 	t.Logf("shutdown with the store down: %s", time.Since(begun))
 	store.Clear()
-	srv.Run()
+	srv.StartAgain()
 	end = work(t, srv)
 	if err := r.WaitCommit(testCtx(t), end); err != nil {
 		t.Fatal(err)
@@ -45,7 +44,7 @@ func TestFastShutdown(t *testing.T) {
 
 // TestWALGap lets the server remove WAL while nobody holds it, then starts over.
 func TestWALGap(t *testing.T) {
-	srv := testpg.Start(t, testpg.Options{})
+	srv := startServer(t, nil)
 	opt := testOptions(t, srv)
 	r := start(t, opt)
 	end := work(t, srv)
@@ -53,12 +52,13 @@ func TestWALGap(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.stop()
+	srv.AwaitFreeSlot()
 	if err := receive.DropSlot(testCtx(t), opt.Source, "tarn"); err != nil {
 		t.Fatal(err)
 	}
 	for range 4 {
 		work(t, srv)
-		srv.Exec("CHECKPOINT")
+		srv.Do("CHECKPOINT")
 	}
 	r = start(t, opt)
 	r.eventually("gap", func() bool { return r.Status().State == WALGap })
@@ -88,20 +88,17 @@ func TestWALGap(t *testing.T) {
 }
 
 func TestPromotedSource(t *testing.T) {
-	srv := testpg.Start(t, testpg.Options{Conf: keepAll})
+	srv := startServer(t, keepAll)
 	r := start(t, testOptions(t, srv))
 	work(t, srv)
-	srv.Stop(10 * time.Second)
-	if err := os.WriteFile(srv.Dir+"/standby.signal", nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	srv.Run()
+	srv.FastStop(10 * time.Second)
+	srv.StartAsStandby()
 	r.eventually("standby refused", func() bool {
 		var ae *receive.AttachError
 		st := r.Status()
 		return st.State == Refused && errors.As(st.LastError, &ae) && ae.Code == receive.CodeStandby
 	})
-	srv.Exec("SELECT pg_promote()")
+	srv.Do("SELECT pg_promote()")
 	r.eventually("promoted", func() bool { return r.Status().State == Promoted })
 	var te *receive.TimelineEndError
 	if err := r.Status().LastError; !errors.As(err, &te) || te.Next != 2 || r.CommitLSN() != te.Switch {
@@ -114,33 +111,30 @@ func TestPromotedSource(t *testing.T) {
 func TestFailoverBelow(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		more func(*testing.T, *testpg.Server) pg.LSN // what the standby lacks
+		more func(*testing.T, pgtest.Fixture) pg.LSN // what the standby lacks
 		is   func(error) bool
 	}{
 		{"segments", work, func(err error) bool { return errors.Is(err, receive.ErrOtherHistory) }},
-		{"records", func(t *testing.T, srv *testpg.Server) pg.LSN {
-			srv.Exec("INSERT INTO t VALUES (1)")
+		{"records", func(t *testing.T, srv pgtest.Fixture) pg.LSN {
+			srv.Do("INSERT INTO t VALUES (1)")
 			return flushLSN(t, srv)
 		}, func(err error) bool { var te *receive.TimelineEndError; return errors.As(err, &te) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			srv := testpg.Start(t, testpg.Options{Conf: append([]string{"lc_messages = 'C'"}, keepAll...)})
+			srv := startServer(t, keepAll)
 			r := start(t, testOptions(t, srv))
 			work(t, srv)
-			srv.Stop(10 * time.Second)
-			srv.Save()
-			srv.Run()
+			srv.FastStop(10 * time.Second)
+			srv.Must(srv.Save())
+			srv.StartAgain()
 			end := c.more(t, srv)
 			if err := r.WaitCommit(testCtx(t), end); err != nil {
 				t.Fatal(err)
 			}
 			srv.Kill()
-			srv.Restore()
-			if err := os.WriteFile(srv.Dir+"/standby.signal", nil, 0o644); err != nil {
-				t.Fatal(err)
-			}
-			srv.Run()
-			srv.Exec("SELECT pg_promote()")
+			srv.Must(srv.Restore())
+			srv.StartAsStandby()
+			srv.Do("SELECT pg_promote()")
 			r.eventually("diverged", func() bool { return r.Status().State == Diverged })
 			err := r.Status().LastError
 			t.Log(err)
@@ -154,7 +148,7 @@ func TestFailoverBelow(t *testing.T) {
 // TestResyncCutShort ends the process between the new beginning of the log and that of the archive. The next start says
 // that WAL is missing, and another resync is the way out.
 func TestResyncCutShort(t *testing.T) {
-	srv := testpg.Start(t, testpg.Options{})
+	srv := startServer(t, nil)
 	opt := testOptions(t, srv)
 	r := start(t, opt)
 	end := work(t, srv)
@@ -186,12 +180,12 @@ func TestResyncCutShort(t *testing.T) {
 
 // TestForeignSource points a data folder at another cluster, then at none.
 func TestForeignSource(t *testing.T) {
-	srv := testpg.Start(t, testpg.Options{})
+	srv := startServer(t, nil)
 	opt := testOptions(t, srv)
 	start(t, opt).stop()
-	other := testpg.Start(t, testpg.Options{Fresh: true})
+	other := startServer(t, nil)
 	foreign := opt
-	foreign.Source.URL = other.URL("postgres")
+	foreign.Source.URL = other.ReplConnString("postgres")
 	_, err := Open(testCtx(t), foreign)
 	var ae *receive.AttachError
 	if !errors.As(err, &ae) || ae.Code != receive.CodeSystemID {
@@ -209,20 +203,20 @@ func TestForeignSource(t *testing.T) {
 
 // TestDivergedSource puts the server back to an older copy of itself, which then writes another history.
 func TestDivergedSource(t *testing.T) {
-	srv := testpg.Start(t, testpg.Options{Conf: keepAll})
+	srv := startServer(t, keepAll)
 	opt := testOptions(t, srv)
 	r := start(t, opt)
 	work(t, srv)
-	srv.Stop(10 * time.Second)
-	srv.Save()
-	srv.Run()
+	srv.FastStop(10 * time.Second)
+	srv.Must(srv.Save())
+	srv.StartAgain()
 	end := work(t, srv)
 	if err := r.WaitCommit(testCtx(t), end); err != nil {
 		t.Fatal(err)
 	}
 	srv.Kill()
-	srv.Restore()
-	srv.Run()
+	srv.Must(srv.Restore())
+	srv.StartAgain()
 	r.eventually("diverged", func() bool { return r.Status().State == Diverged })
 	t.Log(r.Status().LastError)
 	if !errors.Is(r.Status().LastError, receive.ErrServerBehind) {
@@ -231,7 +225,7 @@ func TestDivergedSource(t *testing.T) {
 	// Its other history grows past ours: only the bytes tell.
 	r.stop()
 	for flushLSN(t, srv) <= end {
-		srv.Exec("INSERT INTO t SELECT g, repeat('z', 200) FROM generate_series(1, 3000) g")
+		srv.Do("INSERT INTO t SELECT g, repeat('z', 200) FROM generate_series(1, 3000) g")
 	}
 	r = start(t, opt)
 	r.eventually("diverged", func() bool { return r.Status().State == Diverged })

@@ -11,14 +11,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tarn-db/tarn/ingest/internal/testpg"
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/pgtest"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	testpg.RemoveTemplates()
-	os.Exit(code)
+// startServer starts a server of the oldest major with WAL segments of 1 MiB.
+func startServer(t *testing.T, settings map[string]string) pgtest.Fixture {
+	t.Helper()
+	return pgtest.NewFixture(t, pgtest.SmallWAL(15, settings))
 }
 
 func ctxFor(t *testing.T) context.Context {
@@ -43,9 +43,8 @@ func wantCode(t *testing.T, err error, code string) {
 func TestPreflight(t *testing.T) {
 	for major := 15; major <= 18; major++ {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
-			srv := testpg.Start(t, testpg.Options{Major: major})
-			srv.Exec("CREATE ROLE repl LOGIN REPLICATION")
-			info, err := Preflight(ctxFor(t), Source{URL: srv.URL("repl")})
+			srv := pgtest.NewFixture(t, pgtest.SmallWAL(major, nil))
+			info, err := Preflight(ctxFor(t), Source{URL: srv.ReplConnString("postgres")})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -60,20 +59,23 @@ func TestPreflight(t *testing.T) {
 
 // TestAttachErrors brings about each refusal on a real server.
 func TestAttachErrors(t *testing.T) {
-	srv := testpg.Start(t, testpg.Options{
-		Conf: []string{"max_wal_senders = 2", "max_replication_slots = 2", "wal_level = logical"},
-		HBA: "host all postgres 127.0.0.1/32 trust\nhost replication postgres,plain 127.0.0.1/32 trust\n" +
-			"host replication secret 127.0.0.1/32 scram-sha-256\nhost all nobody 127.0.0.1/32 trust\n"})
-	srv.Exec("CREATE ROLE plain LOGIN; CREATE ROLE secret LOGIN REPLICATION PASSWORD 'right'; CREATE ROLE nobody LOGIN REPLICATION")
+	opts := pgtest.SmallWAL(15, map[string]string{"max_wal_senders": "2", "max_replication_slots": "2", "wal_level": "logical"})
+	opts.HBA = "host all postgres 127.0.0.1/32 trust\nhost replication postgres,plain 127.0.0.1/32 trust\n" +
+		"host replication secret 127.0.0.1/32 scram-sha-256\nhost all nobody 127.0.0.1/32 trust\n"
+	srv := pgtest.NewFixture(t, opts)
+	urlOf := func(login string) string {
+		return strings.Replace(srv.ConnString("postgres"), "//postgres@", "//"+login+"@", 1)
+	}
+	srv.Do("CREATE ROLE plain LOGIN; CREATE ROLE secret LOGIN REPLICATION PASSWORD 'right'; CREATE ROLE nobody LOGIN REPLICATION")
 	ctx := ctxFor(t)
-	src := Source{URL: srv.URL("postgres")}
+	src := Source{URL: srv.ConnString("postgres")}
 	preflight := func(url string) error { _, err := Preflight(ctx, Source{URL: url}); return err }
 
 	wantCode(t, preflight("postgres://%zz"), CodeURL)
-	wantCode(t, preflight(srv.URL("plain")), CodeRole)
-	wantCode(t, preflight(srv.URL("nobody")), CodeHBA)
-	wantCode(t, preflight(strings.Replace(srv.URL("secret"), "@", ":wrong@", 1)), CodePassword)
-	if err := preflight(strings.Replace(srv.URL("secret"), "@", ":right@", 1)); err != nil {
+	wantCode(t, preflight(urlOf("plain")), CodeRole)
+	wantCode(t, preflight(urlOf("nobody")), CodeHBA)
+	wantCode(t, preflight(urlOf("secret:wrong")), CodePassword)
+	if err := preflight(urlOf("secret:right")); err != nil {
 		t.Fatal(err)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -82,18 +84,18 @@ func TestAttachErrors(t *testing.T) {
 	}
 	l.Close()
 	wantCode(t, preflight(fmt.Sprintf("postgres://postgres@%s/postgres?sslmode=disable", l.Addr())), CodeUnreachable)
-	wantCode(t, preflight(strings.Replace(srv.URL("postgres"), "disable", "require", 1)), CodeUnreachable)
+	wantCode(t, preflight(strings.Replace(srv.ConnString("postgres"), "disable", "require", 1)), CodeUnreachable)
 
 	_, _, err = EnsureSlot(ctx, src, "Bad-Name")
 	wantCode(t, err, CodeSlotName)
-	srv.Exec("SELECT pg_create_logical_replication_slot('logi', 'pgoutput')")
+	srv.Do("SELECT pg_create_logical_replication_slot('logi', 'pgoutput')")
 	_, _, err = EnsureSlot(ctx, src, "logi")
 	wantCode(t, err, CodeSlotLogical)
 	_, err = StartStream(ctx, src, StreamOptions{Slot: "logi", Start: 0x1000000, Timeline: 1})
 	wantCode(t, err, CodeSlotLogical)
 	_, err = ReadSlot(ctx, src, "absent")
 	wantCode(t, err, CodeSlotMissing)
-	srv.Exec("SELECT pg_create_physical_replication_slot('bare')")
+	srv.Do("SELECT pg_create_physical_replication_slot('bare')")
 	_, _, err = EnsureSlot(ctx, src, "bare")
 	wantCode(t, err, CodeSlotLost)
 	_, _, err = EnsureSlot(ctx, src, "third")
@@ -120,7 +122,7 @@ func TestAttachErrors(t *testing.T) {
 	defer one.Close()
 	_, err = StartStream(ctx, src, StreamOptions{Slot: "tarn", Start: start, Timeline: 1})
 	wantCode(t, err, CodeSlotInUse)
-	srv.Exec("SELECT pg_drop_replication_slot('logi')")
+	srv.Do("SELECT pg_drop_replication_slot('logi')")
 	if _, _, err = EnsureSlot(ctx, src, "other"); err != nil {
 		t.Fatal(err)
 	}
@@ -129,23 +131,20 @@ func TestAttachErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer two.Close()
-	wantCode(t, preflight(srv.URL("postgres")), CodeWalsender)
+	wantCode(t, preflight(srv.ConnString("postgres")), CodeWalsender)
 }
 
 func TestMinimalWALRefused(t *testing.T) {
-	srv := testpg.Start(t, testpg.Options{Conf: []string{"wal_level = minimal", "max_wal_senders = 0"}})
-	_, err := Preflight(ctxFor(t), Source{URL: srv.URL("postgres")})
+	srv := startServer(t, map[string]string{"wal_level": "minimal", "max_wal_senders": "0"})
+	_, err := Preflight(ctxFor(t), Source{URL: srv.ReplConnString("postgres")})
 	wantCode(t, err, CodeWALLevel)
 }
 
 func TestStandbyRefused(t *testing.T) {
-	srv := testpg.Start(t, testpg.Options{})
-	srv.Stop(10 * time.Second)
-	if err := os.WriteFile(srv.Dir+"/standby.signal", nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	srv.Run()
-	_, err := Preflight(ctxFor(t), Source{URL: srv.URL("postgres")})
+	srv := startServer(t, nil)
+	srv.FastStop(10 * time.Second)
+	srv.StartAsStandby()
+	_, err := Preflight(ctxFor(t), Source{URL: srv.ReplConnString("postgres")})
 	wantCode(t, err, CodeStandby)
 }
 
@@ -168,14 +167,14 @@ func (c *collector) Drained() error                     { return nil }
 func (c *collector) Keepalive(end pg.LSN, _ bool) error { return nil }
 
 func TestStreamEqualsServerSegments(t *testing.T) {
-	srv := testpg.Start(t, testpg.Options{})
-	ctx, src := ctxFor(t), Source{URL: srv.URL("postgres")}
+	srv := startServer(t, nil)
+	ctx, src := ctxFor(t), Source{URL: srv.ReplConnString("postgres")}
 	slot, _, err := EnsureSlot(ctx, src, "tarn")
 	if err != nil {
 		t.Fatal(err)
 	}
 	start := slot.RestartLSN.SegmentStart(1 << 20)
-	srv.Exec("CREATE TABLE t AS SELECT g, repeat('x', 100) FROM generate_series(1, 20000) g; SELECT pg_switch_wal()")
+	srv.Do("CREATE TABLE t AS SELECT g, repeat('x', 100) FROM generate_series(1, 20000) g; SELECT pg_switch_wal()")
 	end, _ := pg.ParseLSN(srv.One("SELECT pg_current_wal_insert_lsn()"))
 	end = end.SegmentStart(1 << 20)
 	st, err := StartStream(ctx, src, StreamOptions{Slot: "tarn", Start: start, Timeline: 1})
@@ -191,7 +190,7 @@ func TestStreamEqualsServerSegments(t *testing.T) {
 		t.Fatalf("only %d bytes of WAL", end-start)
 	}
 	for at := start; at < end; at += 1 << 20 {
-		want, err := os.ReadFile(srv.Dir + "/pg_wal/" + pg.WALFileName(1, at, 1<<20))
+		want, err := os.ReadFile(srv.DataDir() + "/pg_wal/" + pg.WALFileName(1, at, 1<<20))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,23 +202,16 @@ func TestStreamEqualsServerSegments(t *testing.T) {
 	if err := st.Status(Ack{Write: end, Flush: end - 1<<20, Apply: start}, true); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		got := srv.One("SELECT write_lsn || ' ' || flush_lsn || ' ' || replay_lsn FROM pg_stat_replication")
-		if got == fmt.Sprintf("%s %s %s", end, end-1<<20, start) {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(got)
-		}
-	}
+	srv.Await(fmt.Sprintf("%s %s %s", end, end-1<<20, start),
+		"SELECT coalesce(write_lsn || ' ' || flush_lsn || ' ' || replay_lsn, '') FROM pg_stat_replication")
 	if got := srv.One("SELECT restart_lsn FROM pg_replication_slots"); got != (end - 1<<20).String() {
 		t.Fatalf("restart_lsn %s", got)
 	}
 }
 
 func TestStreamErrors(t *testing.T) {
-	srv := testpg.Start(t, testpg.Options{})
-	ctx, src := ctxFor(t), Source{URL: srv.URL("postgres")}
+	srv := startServer(t, nil)
+	ctx, src := ctxFor(t), Source{URL: srv.ReplConnString("postgres")}
 	if _, _, err := EnsureSlot(ctx, src, "tarn"); err != nil {
 		t.Fatal(err)
 	}
@@ -231,6 +223,7 @@ func TestStreamErrors(t *testing.T) {
 	if !errors.Is(err, ErrWALGone) {
 		t.Fatalf("removed WAL: %v", err)
 	}
+	srv.AwaitFreeSlot()
 	ahead, err := StartStream(ctx, src, StreamOptions{Slot: "tarn", Start: 0xFF_00000000, Timeline: 1})
 	if err == nil {
 		defer ahead.Close()
@@ -239,6 +232,7 @@ func TestStreamErrors(t *testing.T) {
 	if !errors.Is(err, ErrServerBehind) {
 		t.Fatalf("ahead of the server: %v", err)
 	}
+	srv.AwaitFreeSlot()
 	slot, err := ReadSlot(ctx, src, "tarn")
 	if err != nil {
 		t.Fatal(err)
@@ -268,13 +262,13 @@ func (s *slowpoke) Data(start pg.LSN, data []byte) error {
 
 // TestSlowHandlerIsNoSilence says that the server's silence is not measured while we are busy.
 func TestSlowHandlerIsNoSilence(t *testing.T) {
-	srv := testpg.Start(t, testpg.Options{Conf: []string{"wal_keep_size = '1GB'"}})
-	ctx, src := ctxFor(t), Source{URL: srv.URL("postgres")}
+	srv := startServer(t, map[string]string{"wal_keep_size": "1GB"})
+	ctx, src := ctxFor(t), Source{URL: srv.ReplConnString("postgres")}
 	slot, _, err := EnsureSlot(ctx, src, "tarn")
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.Exec("CREATE TABLE t AS SELECT g, repeat('x', 100) FROM generate_series(1, 50000) g")
+	srv.Do("CREATE TABLE t AS SELECT g, repeat('x', 100) FROM generate_series(1, 50000) g")
 	start := slot.RestartLSN.SegmentStart(1 << 20)
 	st, err := StartStream(ctx, src, StreamOptions{Slot: "tarn", Start: start, Timeline: 1, Silence: 300 * time.Millisecond})
 	if err != nil {
@@ -287,18 +281,15 @@ func TestSlowHandlerIsNoSilence(t *testing.T) {
 }
 
 func TestPromotionEndsStream(t *testing.T) {
-	srv := testpg.Start(t, testpg.Options{})
-	ctx, src := ctxFor(t), Source{URL: srv.URL("postgres")}
+	srv := startServer(t, nil)
+	ctx, src := ctxFor(t), Source{URL: srv.ReplConnString("postgres")}
 	slot, _, err := EnsureSlot(ctx, src, "tarn")
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.Stop(10 * time.Second)
-	if err := os.WriteFile(srv.Dir+"/standby.signal", nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	srv.Run()
-	srv.Exec("SELECT pg_promote()")
+	srv.FastStop(10 * time.Second)
+	srv.StartAsStandby()
+	srv.Do("SELECT pg_promote()")
 	st, err := StartStream(ctx, src, StreamOptions{Slot: "tarn", Start: slot.RestartLSN.SegmentStart(1 << 20), Timeline: 1})
 	if err == nil {
 		defer st.Close()
@@ -313,18 +304,18 @@ func TestPromotionEndsStream(t *testing.T) {
 func TestBaseBackup(t *testing.T) {
 	for _, major := range []int{15, 18} {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
-			srv := testpg.Start(t, testpg.Options{Major: major})
-			space := srv.Dir + "-space"
+			srv := pgtest.NewFixture(t, pgtest.SmallWAL(major, nil))
+			space := srv.DataDir() + "-space"
 			if err := os.Mkdir(space, 0o777); err != nil {
 				t.Fatal(err)
 			}
 			if err := os.Chmod(space, 0o777); err != nil {
 				t.Fatal(err)
 			}
-			owner(t, srv.Dir, space)
-			srv.Exec("CREATE TABLE t AS SELECT g, repeat('x', 100) FROM generate_series(1, 20000) g")
-			srv.Exec("CREATE TABLESPACE sp LOCATION '" + space + "'")
-			srv.Exec("CREATE TABLE u TABLESPACE sp AS SELECT g FROM generate_series(1, 1000) g; CHECKPOINT")
+			owner(t, srv.DataDir(), space)
+			srv.Do("CREATE TABLE t AS SELECT g, repeat('x', 100) FROM generate_series(1, 20000) g")
+			srv.Do("CREATE TABLESPACE sp LOCATION '" + space + "'")
+			srv.Do("CREATE TABLE u TABLESPACE sp AS SELECT g FROM generate_series(1, 1000) g; CHECKPOINT")
 			path := srv.One("SELECT pg_relation_filepath('t')")
 			spaceOID := srv.One("SELECT oid FROM pg_tablespace WHERE spcname = 'sp'")
 
@@ -332,7 +323,7 @@ func TestBaseBackup(t *testing.T) {
 			spaces := map[pg.OID]int{}
 			var table []byte
 			var done, total int64
-			b, err := BaseBackup(ctxFor(t), Source{URL: srv.URL("postgres")}, BackupOptions{
+			b, err := BaseBackup(ctxFor(t), Source{URL: srv.ReplConnString("postgres")}, BackupOptions{
 				Progress: func(d, n int64) { done, total = d, n },
 				File: func(f BaseFile) error {
 					spaces[f.Tablespace]++
@@ -361,7 +352,7 @@ func TestBaseBackup(t *testing.T) {
 					t.Errorf("%s was not sent", p)
 				}
 			}
-			want, err := os.ReadFile(srv.Dir + "/" + path)
+			want, err := os.ReadFile(srv.DataDir() + "/" + path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -370,12 +361,12 @@ func TestBaseBackup(t *testing.T) {
 			}
 
 			stop := errors.New("disk full")
-			_, err = BaseBackup(ctxFor(t), Source{URL: srv.URL("postgres")}, BackupOptions{File: func(BaseFile) error { return stop }})
+			_, err = BaseBackup(ctxFor(t), Source{URL: srv.ReplConnString("postgres")}, BackupOptions{File: func(BaseFile) error { return stop }})
 			if !errors.Is(err, stop) {
 				t.Fatalf("an error of the callback came back as %v", err)
 			}
 			ctx, cancel := context.WithCancel(context.Background())
-			_, err = BaseBackup(ctx, Source{URL: srv.URL("postgres")}, BackupOptions{File: func(BaseFile) error { cancel(); return nil }})
+			_, err = BaseBackup(ctx, Source{URL: srv.ReplConnString("postgres")}, BackupOptions{File: func(BaseFile) error { cancel(); return nil }})
 			if !errors.Is(err, context.Canceled) {
 				t.Fatalf("cancelled: %v", err)
 			}
