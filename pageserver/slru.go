@@ -251,6 +251,20 @@ func (t *Timeline) offsetOf(ctx context.Context, id pg.MultiXactID) (uint32, err
 	return binary.LittleEndian.Uint32(page[id%offsetsPage*4:]), nil
 }
 
+// membersEnd is the offset behind a multixact's members: where those of the next one begin that has been logged. One in between
+// may be assigned and not logged yet (the second corner case of GetMultiXactIdMembers): its members are still zeros.
+func (t *Timeline) membersEnd(ctx context.Context, multi pg.MultiXactID) (uint32, error) {
+	for range membersMax {
+		if multi = nextMultiID(multi); multi == t.checkpoint.NextMulti {
+			break
+		}
+		if end, err := t.offsetOf(ctx, multi); end != 0 || err != nil {
+			return end, err
+		}
+	}
+	return t.checkpoint.NextMultiOffset, nil
+}
+
 // MultiXactUpdater returns the member of a multixact that updated or deleted the tuple; ok is false if all members only
 // lock it (GetMultiXactIdMembers, HeapTupleGetUpdateXid). A multixact that is not known is a *pg.CorruptError.
 func (t *Timeline) MultiXactUpdater(multi pg.MultiXactID) (xid pg.XID, ok bool, err error) {
@@ -259,10 +273,9 @@ func (t *Timeline) MultiXactUpdater(multi pg.MultiXactID) (xid pg.XID, ok bool, 
 	if err != nil {
 		return 0, false, fmt.Errorf("multixact %d: %w", multi, err)
 	}
-	next := nextMultiID(multi)
-	end := t.checkpoint.NextMultiOffset
-	if next != t.checkpoint.NextMulti {
-		if end, err = t.offsetOf(ctx, next); err != nil {
+	end := uint32(0)
+	if start != 0 && multiPrecedes(multi, t.checkpoint.NextMulti) {
+		if end, err = t.membersEnd(ctx, multi); err != nil {
 			return 0, false, fmt.Errorf("multixact %d: %w", multi, err)
 		}
 	}
