@@ -91,7 +91,7 @@ type Table struct {
 	DataFiles   int        `json:"data_files"`
 	DeleteFiles int        `json:"delete_files"`
 	LSN         pg.LSN     `json:"lsn"`   // of the publication that last changed it
-	Error       string     `json:"error"` // why it is excluded or in error, or which columns are left out
+	Error       string     `json:"error"` // why it is excluded or in error, or which columns are left out and which have values out of range
 }
 
 // PublicationInfo is one publication as GET /api/v1/publications lists it.

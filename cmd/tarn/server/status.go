@@ -114,19 +114,27 @@ func (s *Server) tables() []admin.Table {
 	return out
 }
 
+// tableNote says what is not as in Postgres: the error, or else the columns that are not there and the values that are null.
 func tableNote(t materialize.TableStatus) string {
-	if t.Error != "" || len(t.LeftOut) == 0 {
+	if t.Error != "" {
 		return t.Error
 	}
-	var b strings.Builder
-	b.WriteString("columns left out: ")
-	for i, c := range t.LeftOut {
-		if i > 0 {
-			b.WriteString("; ")
+	var notes []string
+	if len(t.LeftOut) > 0 {
+		columns := make([]string, len(t.LeftOut))
+		for i, c := range t.LeftOut {
+			columns[i] = fmt.Sprintf("%s (%s)", c.Name, c.Reason)
 		}
-		fmt.Fprintf(&b, "%s (%s)", c.Name, c.Reason)
+		notes = append(notes, "columns left out: "+strings.Join(columns, "; "))
 	}
-	return b.String()
+	if len(t.OutOfRange) > 0 {
+		columns := make([]string, len(t.OutOfRange))
+		for i, c := range t.OutOfRange {
+			columns[i] = fmt.Sprintf("%s (%d)", c.Column, c.Values)
+		}
+		notes = append(notes, "values out of Iceberg's range, written as null: "+strings.Join(columns, "; "))
+	}
+	return strings.Join(notes, "; ")
 }
 
 // sourceLook is how often a wait looks whether the source still gives WAL.
