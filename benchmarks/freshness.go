@@ -61,24 +61,12 @@ func freshnessSpec(scale int) spec {
 
 // freshnessBench runs pgbench at a fixed rate, first without tarn and then with it and a PyIceberg that polls.
 func freshnessBench(ctx context.Context, o options) (f *freshnessFigures, err error) {
-	r, err := record(ctx, o.dir, freshnessSpec(o.scale))
+	sc, err := newScene(ctx, o, "fresh", freshnessSpec(o.scale))
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(o.dir, "fresh")
-	if err := os.RemoveAll(dir); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	binary, err := buildTarn(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	srv, err := startOn(ctx, filepath.Join(dir, "pg"), r)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, srv.Remove()) }()
+	defer func() { err = errors.Join(err, sc.close()) }()
+	srv := sc.srv
 	f = &freshnessFigures{Rate: o.rate, Seconds: o.seconds, Target: 1500, Memory: o.memory >> 20}
 
 	say("pgbench alone")
@@ -88,7 +76,7 @@ func freshnessBench(ctx context.Context, o options) (f *freshnessFigures, err er
 	}
 	f.PgAlone = seconds(load.serverCPU)
 
-	t, err := startTarn(ctx, binary, filepath.Join(dir, "tarn"), srv, o.memory)
+	t, err := sc.attach(ctx, o.memory)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +84,7 @@ func freshnessBench(ctx context.Context, o options) (f *freshnessFigures, err er
 	if err := f.attach(ctx, srv, t); err != nil {
 		return nil, err
 	}
-	reader, err := startPoll(ctx, dir, t.catalog)
+	reader, err := startPoll(ctx, sc.dir, t.catalog)
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -40,35 +39,22 @@ var memoryPhases = []struct{ name, sql string }{
 
 // memoryBench runs the real binary with little memory: base backup and initial copy, then the phases.
 func memoryBench(ctx context.Context, o options) (f *memoryFigures, err error) {
-	r, err := record(ctx, o.dir, copySpec(o.rows))
+	sc, err := newScene(ctx, o, "memory", copySpec(o.rows))
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(o.dir, "memory")
-	if err := os.RemoveAll(dir); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	binary, err := buildTarn(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	srv, err := startOn(ctx, filepath.Join(dir, "pg"), r)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, srv.Remove()) }()
+	defer func() { err = errors.Join(err, sc.close()) }()
 	f = &memoryFigures{Memory: o.memory >> 20, Rows: o.rows}
-	t, err := startTarn(ctx, binary, filepath.Join(dir, "tarn"), srv, o.memory)
+	t, err := sc.attach(ctx, o.memory)
 	if err != nil {
 		return nil, err
 	}
 	defer t.stop()
-	if err := f.phase(ctx, t, srv, "base backup and initial copy", ""); err != nil {
+	if err := f.phase(ctx, t, sc.srv, "base backup and initial copy", ""); err != nil {
 		return f, err
 	}
 	for _, p := range memoryPhases {
-		if err := f.phase(ctx, t, srv, p.name, strings.ReplaceAll(p.sql, "$rows", fmt.Sprint(o.rows))); err != nil {
+		if err := f.phase(ctx, t, sc.srv, p.name, strings.ReplaceAll(p.sql, "$rows", fmt.Sprint(o.rows))); err != nil {
 			return f, err
 		}
 	}

@@ -141,6 +141,46 @@ func attachOnce(ctx context.Context, o options, r *recording) (wall float64, err
 	return seconds(time.Since(began)), nil
 }
 
+// scene is a server on a recording's base, and the binary to attach to it.
+type scene struct {
+	dir    string // scratch, removed by close
+	binary string
+	srv    *pgtest.Server
+}
+
+func newScene(ctx context.Context, o options, name string, made spec) (_ *scene, err error) {
+	r, err := record(ctx, o.dir, made)
+	if err != nil {
+		return nil, err
+	}
+	s := &scene{dir: filepath.Join(o.dir, name)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if err := os.RemoveAll(s.dir); err != nil {
+		return nil, err
+	}
+	if s.binary, err = buildTarn(ctx, o); err != nil {
+		return nil, err
+	}
+	s.srv, err = startOn(ctx, filepath.Join(s.dir, "pg"), r)
+	return s, err
+}
+
+func (s *scene) attach(ctx context.Context, memory int64) (*tarn, error) {
+	return startTarn(ctx, s.binary, filepath.Join(s.dir, "tarn"), s.srv, memory)
+}
+
+func (s *scene) close() error {
+	var err error
+	if s.srv != nil {
+		err = s.srv.Remove()
+	}
+	return errors.Join(err, os.RemoveAll(s.dir))
+}
+
 // startOn starts a server on a copy of a recording's base, as it was when it was stopped.
 func startOn(ctx context.Context, dir string, r *recording) (*pgtest.Server, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
