@@ -44,6 +44,9 @@ type Options struct {
 	Exclude func(lake.TableName) bool
 	// ToastDir is a local folder for the TOAST index, which may vanish between runs.
 	ToastDir string
+	// Fatal is called when that folder cannot be written any more, as with a full disk: it ends the process. Nothing
+	// published is lost. Default: a panic.
+	Fatal func(error)
 	// MemoryBytes bounds caches and the Parquet being built. Default 512 MiB.
 	MemoryBytes int64
 	// Workers encode row ranges side by side. Default: the number of processors.
@@ -156,6 +159,9 @@ func New(ctx context.Context, opts Options) (*Engine, error) {
 	if opts.Workers <= 0 {
 		opts.Workers = runtime.GOMAXPROCS(0)
 	}
+	if opts.Fatal == nil {
+		opts.Fatal = func(err error) { panic(err) }
+	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -167,7 +173,7 @@ func New(ctx context.Context, opts Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	idx, err := toast.Open(opts.ToastDir, opts.MemoryBytes/16)
+	idx, err := toast.Open(opts.ToastDir, opts.MemoryBytes/16, opts.Fatal)
 	if err != nil {
 		return nil, err
 	}

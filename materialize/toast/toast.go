@@ -44,14 +44,15 @@ type Index struct {
 	scans    map[Relation]*sync.Mutex
 }
 
-// Open opens the index in a folder of its own, which may vanish between runs. cacheBytes bounds its block cache.
-func Open(dir string, cacheBytes int64) (*Index, error) {
+// Open opens the index in a folder of its own, which may vanish between runs. cacheBytes bounds its block cache. fatal is
+// called, from any goroutine, when the folder cannot be written any more, as with a full disk: it must not return.
+func Open(dir string, cacheBytes int64, fatal func(error)) (*Index, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("toast index: %w", err)
 	}
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
-	opts := &pebble.Options{Cache: cache, MemTableSize: 8 << 20, DisableWAL: true, Logger: silent{}}
+	opts := &pebble.Options{Cache: cache, MemTableSize: 8 << 20, DisableWAL: true, Logger: quiet{dir, fatal}}
 	db, err := pebble.Open(dir, opts)
 	if err != nil {
 		// A cache that does not open is thrown away.
@@ -290,10 +291,15 @@ func (x *Index) scan(ctx context.Context, p Pages, r Relation) (bool, error) {
 	return true, nil
 }
 
-type silent struct{}
+// quiet is pebble's logger. What it has to say besides fatal errors it returns as errors too.
+type quiet struct {
+	dir   string
+	fatal func(error)
+}
 
-func (silent) Infof(string, ...any)  {}
-func (silent) Errorf(string, ...any) {}
-func (silent) Fatalf(format string, args ...any) {
-	panic("BUG: toast index: " + fmt.Sprintf(format, args...))
+func (quiet) Infof(string, ...any)  {}
+func (quiet) Errorf(string, ...any) {}
+func (q quiet) Fatalf(format string, args ...any) {
+	q.fatal(fmt.Errorf("toast index in %s: %s: free space on that disk and start again, the index is made anew", q.dir, fmt.Sprintf(format, args...)))
+	panic("BUG: a fatal error of the toast index was passed over")
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -124,11 +125,17 @@ func (s *Server) listen(ctx context.Context, g *errgroup.Group) error {
 // errResync: an operator asked for a new base backup.
 var errResync = errors.New("resync asked for")
 
+// fatal ends the process where it could not go on: as after kill -9, the next start continues.
+func (s *Server) fatal(err error) {
+	s.log.Error("tarn ends", "error", err)
+	os.Exit(1)
+}
+
 // pipeline runs source to lake, again from a new base backup whenever one is asked for.
 func (s *Server) pipeline(ctx context.Context) error {
 	eng, err := materialize.New(ctx, materialize.Options{
 		Store: s.store, Publisher: s.cat, Exclude: func(n lake.TableName) bool { return s.cfg.Tables.For(n.Database, n.Namespace, n.Name).Exclude },
-		ToastDir: filepath.Join(s.cfg.DataDir, "toast"), MemoryBytes: s.lakeMemory(), Archive: s.archive, Copying: s.copying(), Logger: s.log,
+		ToastDir: filepath.Join(s.cfg.DataDir, "toast"), Fatal: s.fatal, MemoryBytes: s.lakeMemory(), Archive: s.archive, Copying: s.copying(), Logger: s.log,
 	})
 	if err != nil {
 		return err
