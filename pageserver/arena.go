@@ -8,7 +8,7 @@ import (
 type frameID uint32
 
 const (
-	slabFrames = 512 // frames per slab: 4 MiB, so that it holds a huge page wherever it lies
+	slabFrames = 128 // frames per slab: 1 MiB
 	framesMin  = 1024
 )
 
@@ -81,9 +81,7 @@ func (a *arena) take() frameID {
 		panic("BUG: the page arena has grown to twice its limit")
 	}
 	if a.slabs[id/slabFrames] == nil {
-		slab := make([]byte, slabFrames*pg.BlockSize)
-		adviseHugePages(slab)
-		a.slabs[id/slabFrames] = slab
+		a.slabs[id/slabFrames] = make([]byte, slabFrames*pg.BlockSize)
 	}
 	a.frames = append(a.frames, frame{})
 	return id
