@@ -43,7 +43,7 @@ func (s *Server) attached(ctx context.Context, fresh bool) error {
 			return err
 		}
 	}
-	if s.stage != resyncNone {
+	if s.resyncStage() != resyncNone {
 		if err := s.eng.Resync("", true); err != nil { // tables in error as well, whose rows are in the lake already
 			return err
 		}
@@ -118,7 +118,7 @@ func (s *Server) follow(ctx context.Context, ing *ingest.Service, tl *pageserver
 		}
 	}
 	defer tl.Close()
-	if s.stage == resyncCopy {
+	if s.resyncStage() == resyncCopy {
 		if err := s.resyncAt(ctx, resyncTables); err != nil {
 			return &stopError{admin.StateStopped, fmt.Errorf("resync: %w", err)}
 		}

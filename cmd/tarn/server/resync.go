@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
@@ -24,7 +25,7 @@ const (
 	resyncSize    = 16
 )
 
-// resyncStage is what is left to do of a resync. Only the pipeline's goroutines, one after the other, use Server.stage.
+// resyncStage is what is left to do of a resync.
 type resyncStage uint16
 
 const (
@@ -60,21 +61,61 @@ func decodeResync(b []byte) (resyncStage, error) {
 	return stage, nil
 }
 
+// resyncNote is what the object says, or will say once a write under way is done.
+//
+// Invariant: from the moment a resync is promised to whoever asked until its tables are published, the object is there.
+type resyncNote struct {
+	mu    sync.Mutex // held while the object is written
+	stage resyncStage
+	asked bool // and not begun: what ends meanwhile must not take the object away
+}
+
 // loadResync reads what an earlier process has left to do.
 func (s *Server) loadResync(ctx context.Context) error {
+	s.note.mu.Lock()
+	defer s.note.mu.Unlock()
 	b, _, err := s.store.Get(ctx, resyncKey)
 	if errors.Is(err, objstore.ErrNotFound) {
 		return nil
 	}
 	if err == nil {
-		s.stage, err = decodeResync(b)
+		s.note.stage, err = decodeResync(b)
 	}
 	return err
 }
 
-// resyncAt notes durably what is left to do.
+// resyncStage is what is left to do.
+func (s *Server) resyncStage() resyncStage {
+	s.note.mu.Lock()
+	defer s.note.mu.Unlock()
+	return s.note.stage
+}
+
+// askResync notes durably that the source is to be copied anew, whatever is being done now. Any goroutine.
+func (s *Server) askResync(ctx context.Context) error {
+	s.note.mu.Lock()
+	defer s.note.mu.Unlock()
+	if err := s.writeResync(ctx, resyncCopy); err != nil {
+		return fmt.Errorf("the resync cannot be noted in %s: %w", s.cfg.Store, err)
+	}
+	s.note.asked = true
+	return nil
+}
+
+// resyncAt notes durably what is left to do of the resync under way. Beginning one is what was asked for; any later stage
+// leaves alone what was asked for since.
 func (s *Server) resyncAt(ctx context.Context, stage resyncStage) error {
-	if s.stage == stage {
+	s.note.mu.Lock()
+	defer s.note.mu.Unlock()
+	if s.note.asked && stage != resyncCopy {
+		return nil
+	}
+	s.note.asked = false
+	return s.writeResync(ctx, stage)
+}
+
+func (s *Server) writeResync(ctx context.Context, stage resyncStage) error {
+	if s.note.stage == stage {
 		return nil
 	}
 	var err error
@@ -84,7 +125,7 @@ func (s *Server) resyncAt(ctx context.Context, stage resyncStage) error {
 		_, err = s.store.Put(ctx, resyncKey, encodeResync(stage))
 	}
 	if err == nil {
-		s.stage = stage
+		s.note.stage = stage
 	}
 	return err
 }

@@ -50,7 +50,7 @@ type Server struct {
 	fresh *admin.FreshnessTracker
 
 	resync chan struct{} // asks for a new base backup
-	stage  resyncStage   // of the resync under way
+	note   resyncNote    // of the resync asked for or under way
 	nudge  chan struct{} // wakes the redo loop without WAL
 
 	mu     sync.Mutex // guards what follows
@@ -147,7 +147,7 @@ func (s *Server) pipeline(ctx context.Context) error {
 	if err := s.loadResync(ctx); err != nil {
 		return err
 	}
-	for fresh, pause := s.stage == resyncCopy, resyncPauseMin; ; fresh = true {
+	for fresh, pause := s.resyncStage() == resyncCopy, resyncPauseMin; ; fresh = true {
 		err := s.attached(ctx, fresh)
 		switch {
 		case ctx.Err() != nil:

@@ -212,8 +212,11 @@ func (s *Server) Publications() []admin.PublicationInfo {
 }
 
 // Resync implements admin.Source.
-func (s *Server) Resync(_ context.Context, table string, all bool) error {
+func (s *Server) Resync(ctx context.Context, table string, all bool) error {
 	if all {
+		if err := s.askResync(ctx); err != nil {
+			return err
+		}
 		select {
 		case s.resync <- struct{}{}:
 		default: // one is asked for already
