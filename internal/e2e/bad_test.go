@@ -187,7 +187,7 @@ func standbyOf(t *testing.T, primary *pgtest.Server) *pgtest.Server {
 	t.Helper()
 	program := filepath.Join(primary.BinDir(), "pg_basebackup")
 	if _, err := os.Stat(program); err != nil {
-		t.Skip("these binaries come without pg_basebackup")
+		pgtest.Missing(t, "these binaries come without pg_basebackup")
 	}
 	dir, err := os.MkdirTemp("", "standby")
 	if err != nil {

@@ -82,10 +82,7 @@ func startReader(t *testing.T, name string) *lakecheck.Reader {
 	t.Helper()
 	python, err := lakecheck.FindPython(t.Context(), name)
 	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
+		pgtest.Missing(t, err)
 	}
 	reader, err := lakecheck.StartReader(t.Context(), python, name)
 	if err != nil {

@@ -113,7 +113,7 @@ func (r *rig) jumpTo(xid uint32) {
 	}
 	program := filepath.Join(r.pg.BinDir(), "pg_resetwal")
 	if _, err := os.Stat(program); err != nil {
-		r.t.Skip("these binaries come without pg_resetwal")
+		pgtest.Missing(r.t, "these binaries come without pg_resetwal")
 	}
 	cmd := exec.CommandContext(r.t.Context(), program, "-f", "-x", fmt.Sprint(xid), "-D", r.pg.DataDir())
 	if os.Geteuid() == 0 {

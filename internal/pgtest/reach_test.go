@@ -49,7 +49,7 @@ func serverTree(t *testing.T, major int) string {
 	t.Helper()
 	bin, err := pgtest.Bin(major)
 	if err != nil {
-		t.Skip(err)
+		pgtest.Missing(t, err)
 	}
 	bin, err = filepath.EvalSymlinks(bin)
 	if err != nil {

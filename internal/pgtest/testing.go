@@ -29,10 +29,7 @@ func NewTestServer(t TB, opts Options) *Server {
 			major = 15
 		}
 		if _, err := Bin(major); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatal(err)
-			}
-			t.Skip(err)
+			Missing(t, err)
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -52,4 +49,13 @@ func NewTestServer(t TB, opts Options) *Server {
 		}
 	})
 	return srv
+}
+
+// Missing ends a test for what is not on this machine: with CI=true it fails, else it is skipped.
+func Missing(t TB, what ...any) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(what...)
+	}
+	t.Skip(what...)
 }

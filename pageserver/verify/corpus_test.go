@@ -2,13 +2,9 @@ package verify
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -73,7 +69,7 @@ func makeCorpus(t *testing.T, major int, seed int64, initdbArgs ...string) corpu
 	restart()
 	w := workload{t: t, srv: srv, seed: seed}
 	w.prepare(ctx)
-	w.run(ctx, corpusTime(t), func() error { return killServer(srv) })
+	w.run(ctx, corpusTime(t), srv.Kill9)
 	restart()
 	w.seed++ // names made up at random must differ from those before the crash
 	w.run(ctx, corpusTime(t), nil)
@@ -82,46 +78,6 @@ func makeCorpus(t *testing.T, major int, seed int64, initdbArgs ...string) corpu
 		t.Fatal(err)
 	}
 	return c
-}
-
-// killServer kills the postmaster and every backend at one moment. Each backend leads a session of its own, so the
-// postmaster's process group does not hold them.
-func killServer(srv *pgtest.Server) error {
-	text, err := os.ReadFile(filepath.Join(srv.DataDir(), "postmaster.pid"))
-	if err != nil {
-		return err
-	}
-	first, _, _ := strings.Cut(string(text), "\n")
-	postmaster, err := strconv.Atoi(first)
-	if err != nil {
-		return err
-	}
-	if err := syscall.Kill(postmaster, syscall.SIGSTOP); err != nil { // no new children while we look
-		return err
-	}
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", postmaster, postmaster))
-	if err != nil {
-		return errors.Join(err, srv.Kill9())
-	}
-	var pids []int
-	for _, f := range strings.Fields(string(children)) {
-		if pid, err := strconv.Atoi(f); err == nil {
-			pids = append(pids, pid)
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-	}
-	if err := srv.Kill9(); err != nil {
-		return err
-	}
-	for _, pid := range pids {
-		for i := 0; syscall.Kill(pid, 0) == nil; i++ {
-			if i == 500 {
-				return fmt.Errorf("backend %d is still there after SIGKILL", pid)
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-	}
-	return nil
 }
 
 // majors are the versions to test: pgtest's, or the one TARN_PGMAJOR names.

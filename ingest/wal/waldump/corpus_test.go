@@ -157,11 +157,11 @@ func startServer(t *testing.T, major, segMiB int) *pgtest.Server {
 	return pgtest.NewTestServer(t, pgtest.Options{Major: major, Settings: settings, InitdbArgs: []string{fmt.Sprintf("--wal-segsize=%d", segMiB)}})
 }
 
-// tool returns a program beside the server's, or skips: only packaged servers have them.
+// tool returns a program beside the server's; only packaged servers have them.
 func tool(t *testing.T, srv *pgtest.Server, name string) string {
 	path := filepath.Join(srv.BinDir(), name)
 	if _, err := os.Stat(path); err != nil {
-		t.Skipf("no %s beside the server in %s", name, srv.BinDir())
+		pgtest.Missing(t, "no "+name+" beside the server in "+srv.BinDir())
 	}
 	return path
 }
