@@ -45,12 +45,23 @@ func TestSourceGoesAway(t *testing.T) {
 func TestSlotIsInvalidated(t *testing.T) {
 	r := &rig{t: t, seed: seed(t)}
 	r.on(pgtest.Options{Major: 15, Settings: map[string]string{
-		"max_slot_wal_keep_size": "16MB", "min_wal_size": "32MB", "max_wal_size": "32MB",
+		"max_slot_wal_keep_size": "16MB", "min_wal_size": "32MB", "max_wal_size": "32MB", "wal_sender_timeout": "3s",
 	}}, []string{`CREATE TABLE t (i int)`, `INSERT INTO t SELECT generate_series(1, 1000)`})
 	r.tarn.startReady()
 	r.mustBeEqual()
 	if err := r.tarn.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
+	}
+	// A walsender that a checkpoint tells to go may wait to say so to us for as long as we are stopped, and the checkpoint for it.
+	for active, rounds := "true", 0; active != "false"; rounds++ {
+		if rounds == 300 {
+			t.Fatal("the server does not give a silent standby up")
+		}
+		time.Sleep(100 * time.Millisecond)
+		var err error
+		if active, err = r.pg.QueryText(t.Context(), database, `SELECT active::text FROM pg_replication_slots`); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for lost, rounds := false, 0; !lost; rounds++ {
 		if rounds == 100 {
