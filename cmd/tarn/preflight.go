@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +26,7 @@ func preflight(ctx context.Context, cfg *config.Config) (io.Closer, error) {
 			return nil, err
 		}
 	}
-	if err := checkStore(ctx, cfg.Store); err != nil {
+	if err := checkStore(ctx, cfg); err != nil {
 		return nil, err
 	}
 	return holdDataDir(cfg.DataDir)
@@ -44,18 +43,23 @@ func checkPort(key, addr string) error {
 	return fmt.Errorf("%s %s cannot be listened on (%w): give another address with --%s", key, addr, cause(err), strings.Replace(key, ".", "-", 1))
 }
 
-// checkStore puts and deletes a small object, so that a store that cannot be written is known before hours of copying.
-func checkStore(ctx context.Context, url string) error {
-	store, err := objstore.Open(url)
+// checkStore tries a small object of its own, so that a store that cannot be written, or that lets two writers win, is
+// known before hours of copying.
+func checkStore(ctx context.Context, cfg *config.Config) error {
+	url := cfg.Store
+	store, err := objstore.Open(ctx, url, objstore.Options{S3: cfg.S3})
 	if err != nil {
 		return fmt.Errorf("store %s cannot be opened (%w): check store in tarn.yaml or --store", url, cause(err))
 	}
 	defer store.Close()
-	key := "preflight-" + rand.Text()
-	if _, err = store.PutIfAbsent(ctx, key, []byte("tarn\n")); err == nil {
-		err = store.Delete(ctx, key)
-	}
-	if err != nil {
+	err = objstore.Check(ctx, store)
+	var answer *objstore.S3Error
+	switch {
+	case errors.Is(err, objstore.ErrNotConditional):
+		return fmt.Errorf("store %s cannot be used (%w): two writers could both win there; name a store that honours them with --store, such as Amazon S3, MinIO or a folder", url, err)
+	case errors.As(err, &answer) && answer.Fix() != "":
+		return fmt.Errorf("store %s cannot be used: %w", url, err)
+	case err != nil:
 		return fmt.Errorf("store %s cannot be written (%w): give the user tarn runs as the right to write there, or name another with --store", url, cause(err))
 	}
 	return nil

@@ -51,7 +51,7 @@ func cmdWALArchive(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	w, err := walfixture.Load(pg.Major(major))
 	ts.Check(err)
-	store, err := objstore.Open("file://" + ts.MkAbs(args[1]))
+	store, err := objstore.Open(context.Background(), "file://"+ts.MkAbs(args[1]), objstore.Options{})
 	ts.Check(err)
 	defer store.Close()
 	ctx := context.Background()

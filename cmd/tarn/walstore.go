@@ -42,7 +42,7 @@ func openStoreWAL(ctx context.Context, url string, tli pg.TimelineID) (*walSourc
 			return nil, fmt.Errorf("store %s is no folder that can be read: check its name and rights", url)
 		}
 	}
-	store, err := objstore.Open(url)
+	store, err := objstore.Open(ctx, url, objstore.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("store %s cannot be opened (%w): check --store", url, cause(err))
 	}

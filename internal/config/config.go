@@ -6,12 +6,15 @@ package config
 import (
 	"os"
 	"time"
+
+	"github.com/tarn-db/tarn/internal/objstore"
 )
 
 // Config is every setting, validated. It does not change after Load.
 type Config struct {
-	Store   string // file:///dir or s3://bucket/prefix
-	DataDir string // absolute path of the folder for the WAL log and caches
+	Store   string             // file:///dir or s3://bucket/prefix
+	S3      objstore.S3Options // how an s3:// store is reached; empty fields are left to the AWS variables and files
+	DataDir string             // absolute path of the folder for the WAL log and caches
 	Source  Source
 	Catalog Listener // Iceberg REST catalog
 	SQL     Listener // analytics endpoint on the Postgres wire

@@ -18,6 +18,14 @@ type setting struct {
 
 var settings = []setting{
 	{"store", "TARN_STORE", "store", "object store: file:///dir or s3://bucket/prefix", func(c *Config, v string) error { c.Store = v; return nil }},
+	{"s3.endpoint", "", "", "", func(c *Config, v string) error { c.S3.Endpoint = v; return nil }},
+	{"s3.region", "", "", "", func(c *Config, v string) error { c.S3.Region = v; return nil }},
+	{"s3.path_style", "", "", "", func(c *Config, v string) error { c.S3.PathStyle = new(bool); return setBool(c.S3.PathStyle, v) }},
+	{"s3.profile", "", "", "", func(c *Config, v string) error { c.S3.Profile = v; return nil }},
+	{"s3.access_key_id", "", "", "", func(c *Config, v string) error { c.S3.AccessKeyID = v; return nil }},
+	{"s3.secret_access_key", "", "", "", func(c *Config, v string) error { c.S3.SecretAccessKey = v; return nil }},
+	{"s3.session_token", "", "", "", func(c *Config, v string) error { c.S3.SessionToken = v; return nil }},
+	{"s3.ca_bundle", "", "", "", func(c *Config, v string) error { c.S3.CABundle = v; return nil }},
 	{"data_dir", "TARN_DATA_DIR", "data-dir", "folder for the WAL log and caches", func(c *Config, v string) error { c.DataDir = v; return nil }},
 	{"source.url", "TARN_SOURCE", "source", "Postgres to attach to, as URI or key=value", func(c *Config, v string) error { c.Source.URL = v; return nil }},
 	{"source.slot", "TARN_SLOT", "", "", func(c *Config, v string) error { c.Source.Slot = v; return nil }},
@@ -48,7 +56,8 @@ func Settings() []Setting {
 
 // sections are the keys that hold a mapping, with their members.
 var sections = map[string][]string{
-	"":                   {"store", "data_dir", "source", "catalog", "sql", "http", "publish", "tables", "memory"},
+	"":                   {"store", "s3", "data_dir", "source", "catalog", "sql", "http", "publish", "tables", "memory"},
+	"s3":                 {"endpoint", "region", "path_style", "profile", "access_key_id", "secret_access_key", "session_token", "ca_bundle"},
 	"source":             {"url", "slot", "synchronous"},
 	"catalog":            {"listen"},
 	"sql":                {"listen"},

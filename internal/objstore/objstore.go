@@ -1,4 +1,5 @@
-// Package objstore is the one way to object storage: a directory, memory, or a faulty wrapper of either for tests.
+// Package objstore is the one way to object storage: a directory, a bucket of an S3 service, memory, or a faulty wrapper
+// of any of them for tests.
 package objstore
 
 import (

@@ -19,7 +19,7 @@ import (
 // stores opens one of each kind.
 func stores(t *testing.T) map[string]Store {
 	t.Helper()
-	d, err := Open("file://" + filepath.Join(t.TempDir(), "a b", "store"))
+	d, err := Open(context.Background(), "file://"+filepath.Join(t.TempDir(), "a b", "store"), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,9 +303,9 @@ func TestDirFiles(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	for url, want := range map[string]string{
-		"s3://bucket/prefix": "s3", "/just/a/path": "file:///", "gs://x": "gs", "file://host/x": "file:///", "file:rel": "file:///", "::": "",
+		"s3://": "s3", "s3://bucket:80/x": "s3", "s3://key:secret@bucket/x": "s3", "/just/a/path": "file:///", "gs://x": "gs", "file://host/x": "file:///", "file:rel": "file:///", "::": "",
 	} {
-		if _, err := Open(url); !errors.Is(err, ErrScheme) || !strings.Contains(err.Error(), want) {
+		if _, err := Open(context.Background(), url, Options{}); !errors.Is(err, ErrScheme) || !strings.Contains(err.Error(), want) {
 			t.Errorf("Open(%q) = %v", url, err)
 		}
 	}

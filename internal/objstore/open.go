@@ -1,6 +1,7 @@
 package objstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -11,8 +12,14 @@ import (
 // ErrScheme: the store's URL has a scheme that no store of this build answers to.
 var ErrScheme = errors.New("unsupported store URL")
 
-// Open opens the store a URL names. file:///dir is a directory, made if it is not there.
-func Open(rawURL string) (Store, error) {
+// Options are what a store's URL does not say.
+type Options struct {
+	S3 S3Options
+}
+
+// Open opens the store a URL names. file:///dir is a directory, made if it is not there; s3://bucket/prefix is a part of a
+// bucket, which must be there.
+func Open(ctx context.Context, rawURL string, o Options) (Store, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		return nil, fmt.Errorf("%w %q: %w", ErrScheme, rawURL, err)
@@ -24,11 +31,18 @@ func Open(rawURL string) (Store, error) {
 		}
 		return OpenDir(u.Path)
 	case "s3":
-		return nil, fmt.Errorf("%w %q: s3:// stores are not built yet; use file:///dir", ErrScheme, rawURL)
+		if u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Port() != "" {
+			return nil, fmt.Errorf("%w %q: want s3://bucket/prefix", ErrScheme, u.Redacted())
+		}
+		s, err := OpenS3(ctx, u.Host, u.Path, o.S3)
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
 	case "":
-		return nil, fmt.Errorf("%w %q: it has no scheme; write file:///absolute/dir", ErrScheme, rawURL)
+		return nil, fmt.Errorf("%w %q: it has no scheme; write file:///absolute/dir or s3://bucket/prefix", ErrScheme, rawURL)
 	}
-	return nil, fmt.Errorf("%w %q: scheme %s is not known; use file:///dir", ErrScheme, rawURL, u.Scheme)
+	return nil, fmt.Errorf("%w %q: scheme %s is not known; use file:///dir or s3://bucket/prefix", ErrScheme, u.Redacted(), u.Scheme)
 }
 
 // keyLengthMax bounds a key as S3 does, bytes.

@@ -70,7 +70,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	s.limitMemory()
 	var err error
-	if s.store, err = objstore.Open(s.cfg.Store); err != nil {
+	if s.store, err = objstore.Open(ctx, s.cfg.Store, objstore.Options{S3: s.cfg.S3}); err != nil {
 		return err
 	}
 	defer s.store.Close()
@@ -88,7 +88,7 @@ func Run(ctx context.Context, o Options) error {
 
 // listen opens the admin and catalog endpoints; they serve from the first moment on, ready or not.
 func (s *Server) listen(ctx context.Context, g *errgroup.Group) error {
-	handler, err := rest.New(rest.Options{View: s.cat.View(), Logger: s.log})
+	handler, err := rest.New(rest.Options{View: s.cat.View(), Logger: s.log, TableConfig: objstore.EngineProperties(s.store)})
 	if err != nil {
 		return err
 	}
