@@ -17,7 +17,7 @@ STATICCHECK := $(CACHE)/bin/staticcheck-$(STATICCHECK_VERSION)
 ORACLE := ./pageserver/verify/...
 E2E := ./internal/e2e/...
 # Packages whose tests start goroutines of ours; the race detector costs about five times the time.
-RACE := ./ingest ./ingest/raftlog ./ingest/archive ./ingest/receive ./internal/objstore/... ./internal/admin/... ./catalog/journal/...
+RACE := ./ingest ./ingest/raftlog ./ingest/archive ./ingest/receive ./internal/objstore/... ./internal/s3test ./internal/admin/... ./catalog/journal/...
 
 .PHONY: build test lint unit race oracle e2e demo bench bench-redo bench-copy bench-play bench-freshness bench-memory microbench fuzz setup test-long clean distclean
 
@@ -43,6 +43,7 @@ setup: $(STATICCHECK)
 	internal/tools/install-postgres 17
 	internal/tools/install-postgres 18
 	internal/tools/install-readers
+	internal/tools/install-versitygw
 
 # What does not fit beside each push: every major, larger corpora, more rounds.
 test-long:

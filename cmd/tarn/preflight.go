@@ -48,6 +48,9 @@ func checkPort(key, addr string) error {
 func checkStore(ctx context.Context, cfg *config.Config) error {
 	url := cfg.Store
 	store, err := objstore.Open(ctx, url, objstore.Options{S3: cfg.S3})
+	if err != nil && strings.HasPrefix(url, "s3:") {
+		return err // it names the store and the cure
+	}
 	if err != nil {
 		return fmt.Errorf("store %s cannot be opened (%w): check store in tarn.yaml or --store", url, cause(err))
 	}

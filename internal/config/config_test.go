@@ -86,7 +86,7 @@ func TestBadSettings(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{base + "stroe: x\n", "tarn.yaml:4: unknown key stroe: did you mean store?"},
 		{base + "http: {lisen: x}\n", "tarn.yaml:4: unknown key lisen in http: did you mean listen?"},
-		{base + "zzzzzzzz: 1\n", "tarn.yaml:4: unknown key zzzzzzzz: known keys are store, data_dir,"},
+		{base + "zzzzzzzz: 1\n", "tarn.yaml:4: unknown key zzzzzzzz: known keys are store, s3, data_dir,"},
 		{base + "tables:\n  - match: a.b.c\n    exlude: true\n", "tarn.yaml:6: unknown key exlude in tables: did you mean exclude?"},
 		{base + "tables:\n  - exclude: true\n", "tarn.yaml:5: a rule of tables has no match"},
 		{base + "tables:\n  - match: a.b\n", `tarn.yaml:5: match of a rule in tables is "a.b": write "database.schema.table"`},

@@ -47,10 +47,15 @@ func (r *rig) on(opts pgtest.Options, setup []string) *rig {
 	r.pg = pgtest.NewTestServer(t, opts)
 	r.exec(setup...)
 	r.tarn = newTarn(t, r.pg.ReplConnString(database))
-	for _, name := range []string{lakecheck.PyIceberg, lakecheck.DuckDB} {
-		r.readers = append(r.readers, startReader(t, name))
-	}
+	r.startReaders()
 	return r
+}
+
+func (r *rig) startReaders(env ...string) {
+	r.t.Helper()
+	for _, name := range []string{lakecheck.PyIceberg, lakecheck.DuckDB} {
+		r.readers = append(r.readers, startReader(r.t, name, env...))
+	}
 }
 
 // newDemoRig is newRig with the tables of the demo's workload, and tarn running.
@@ -78,13 +83,13 @@ func seed(t *testing.T) uint64 {
 	return s
 }
 
-func startReader(t *testing.T, name string) *lakecheck.Reader {
+func startReader(t *testing.T, name string, env ...string) *lakecheck.Reader {
 	t.Helper()
 	python, err := lakecheck.FindPython(t.Context(), name)
 	if err != nil {
 		pgtest.Missing(t, err)
 	}
-	reader, err := lakecheck.StartReader(t.Context(), python, name)
+	reader, err := lakecheck.StartReader(t.Context(), python, name, env...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,6 +56,7 @@ type tarn struct {
 	config      string
 	httpAddr    string
 	catalogAddr string
+	env         []string // added to its environment
 
 	cmd    *exec.Cmd
 	exited chan struct{}
@@ -65,11 +66,18 @@ type tarn struct {
 // newTarn writes a tarn.yaml for a source; start runs it.
 func newTarn(t *testing.T, sourceURL string) *tarn {
 	t.Helper()
-	tn := &tarn{t: t, dir: t.TempDir()}
+	dir := t.TempDir()
+	return newTarnOn(t, sourceURL, dir, "file://"+filepath.Join(dir, "lake"))
+}
+
+// newTarnOn is newTarn with a folder and a store.
+func newTarnOn(t *testing.T, sourceURL, dir, store string) *tarn {
+	t.Helper()
+	tn := &tarn{t: t, dir: dir}
 	tn.httpAddr, tn.catalogAddr = freeAddr(t), freeAddr(t)
 	tn.config = filepath.Join(tn.dir, "tarn.yaml")
-	yaml := fmt.Sprintf("store: file://%s\ndata_dir: %s\nsource: {url: %q, slot: tarn}\ncatalog: {listen: %q}\nhttp: {listen: %q}\nsql: {listen: %q}\npublish: {interval: 100ms}\n",
-		tn.storeDir(), tn.dataDir(), sourceURL, tn.catalogAddr, tn.httpAddr, freeAddr(t))
+	yaml := fmt.Sprintf("store: %s\ndata_dir: %s\nsource: {url: %q, slot: tarn}\ncatalog: {listen: %q}\nhttp: {listen: %q}\nsql: {listen: %q}\npublish: {interval: 100ms}\n",
+		store, tn.dataDir(), sourceURL, tn.catalogAddr, tn.httpAddr, freeAddr(t))
 	if err := os.WriteFile(tn.config, []byte(yaml), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -112,6 +120,7 @@ func (tn *tarn) start() {
 	}
 	defer log.Close()
 	tn.cmd = exec.Command(path, "serve", "--config", tn.config)
+	tn.cmd.Env = append(os.Environ(), tn.env...)
 	tn.cmd.Stdout, tn.cmd.Stderr = log, log
 	tn.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := tn.cmd.Start(); err != nil {

@@ -35,6 +35,7 @@ const (
 type Reader struct {
 	name   string
 	dir    string
+	env    []string
 	cmd    *exec.Cmd
 	in     io.WriteCloser
 	out    *bufio.Reader
@@ -45,13 +46,14 @@ type Reader struct {
 // ErrReader is wrapped by every error of a reader process.
 var ErrReader = errors.New("foreign reader")
 
-// StartReader starts PyIceberg or DuckDB in a Python that has it (FindPython). The process lives until Close.
-func StartReader(ctx context.Context, python, name string) (*Reader, error) {
+// StartReader starts PyIceberg or DuckDB in a Python that has it (FindPython). The process lives until Close. env is added to
+// its environment: AWS_* variables, to read from an S3 store.
+func StartReader(ctx context.Context, python, name string, env ...string) (*Reader, error) {
 	dir, err := os.MkdirTemp("", "lakecheck")
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{name: name, dir: dir}
+	r := &Reader{name: name, dir: dir, env: env}
 	if err := r.start(ctx, python); err != nil {
 		return nil, errors.Join(fmt.Errorf("%w %s: %w", ErrReader, name, err), r.Close())
 	}
@@ -64,6 +66,7 @@ func (r *Reader) start(ctx context.Context, python string) error {
 	}
 	r.cmd = exec.Command(python, "-u", filepath.Join(r.dir, "readers", "serve.py"), r.name)
 	r.cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "HOME="+r.dir, "TZ=UTC")
+	r.cmd.Env = append(r.cmd.Env, r.env...)
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	r.cmd.Stderr = &r.stderr
 	in, err := r.cmd.StdinPipe()

@@ -21,7 +21,7 @@ var (
 type ObjectInfo struct {
 	Key     string // relative to the store's root, '/' separated
 	Size    int64  // bytes
-	ETag    string // opaque version, for PutIfMatch
+	ETag    string // opaque version, for PutIfMatch; versions of the same bytes may share one
 	ModTime time.Time
 }
 

@@ -309,4 +309,3 @@ func (s *S3) Close() error {
 	}
 	return nil
 }
-

@@ -20,6 +20,7 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 )
 
 // backoffMax is the longest wait between two attempts.
@@ -80,6 +81,7 @@ func (s *S3) loadConfig(ctx context.Context) (aws.Config, error) {
 		awsconfig.WithHTTPClient(o.httpClient()),
 		awsconfig.WithRetryer(o.retryer),
 		awsconfig.WithAppID("tarn"),
+		awsconfig.WithLogger(logging.Nop{}), // what it would say is in the errors
 	}
 	if o.Region != "" {
 		load = append(load, awsconfig.WithRegion(o.Region))
@@ -168,7 +170,11 @@ func (s *S3) findRegion(ctx context.Context, cfg aws.Config, foreign bool) (stri
 	if err == nil {
 		err = errors.New("it does not say")
 	}
-	return "", fmt.Errorf("store %s: the bucket's region is not known and could not be asked for (%w): set AWS_REGION or s3.region", s.URL(""), err)
+	e := &S3Error{Op: "HeadBucket", URL: s.URL(""), Err: err}
+	if fix := e.Fix(); fix != "" { // without credentials nothing else can work either
+		return "", fmt.Errorf("store %s: there are no credentials: %s", s.URL(""), fix)
+	}
+	return "", fmt.Errorf("store %s: the bucket's region is not known and could not be asked for (%s): set AWS_REGION or s3.region", s.URL(""), e.reason())
 }
 
 // retryer decides which answers are worth another attempt. There is no token bucket: every call has its own limit in time.

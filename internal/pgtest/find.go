@@ -23,7 +23,7 @@ func Bin(major int) (string, error) {
 			return "", fmt.Errorf("TARN_PGBIN names %s, where there is no postgres and initdb: name a server's bin folder, or unset it", dir)
 		}
 	}
-	tried := binCandidates(major, os.Getenv("TARN_PGBIN"), moduleRoot())
+	tried := binCandidates(major, os.Getenv("TARN_PGBIN"), ModuleRoot())
 	for _, dir := range tried {
 		if hasServer(dir) {
 			return dir, nil
@@ -59,9 +59,9 @@ func binCandidates(major int, env, root string) []string {
 	return append(dirs, fmt.Sprintf("/usr/lib/postgresql/%d/bin", major))
 }
 
-// moduleRoot is the nearest folder upwards of the working directory that holds a go.mod, or "". Tests run in their
+// ModuleRoot is the nearest folder upwards of the working directory that holds a go.mod, or "". Tests run in their
 // package's folder; an installed binary has no such folder and needs none.
-func moduleRoot() string {
+func ModuleRoot() string {
 	dir, err := os.Getwd()
 	if err != nil {
 		return ""

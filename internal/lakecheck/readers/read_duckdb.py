@@ -16,6 +16,16 @@ def literal(text):
     return "'" + text.replace("'", "''") + "'"
 
 
+def secret(env):
+    """The store's key; the catalog has told where the store is, but DuckDB takes that from the secret too."""
+    options = {"TYPE": "s3", "KEY_ID": literal(env["AWS_ACCESS_KEY_ID"]), "SECRET": literal(env["AWS_SECRET_ACCESS_KEY"]), "REGION": literal(env.get("AWS_REGION", "us-east-1"))}
+    endpoint = env.get("AWS_ENDPOINT_URL")
+    if endpoint:
+        scheme, _, host = endpoint.partition("://")
+        options |= {"ENDPOINT": literal(host), "URL_STYLE": "'path'", "USE_SSL": str(scheme == "https").lower()}
+    return "CREATE SECRET (" + ", ".join(f"{k} {v}" for k, v in options.items()) + ")"
+
+
 class Reader:
     def __init__(self):
         self.con = duckdb.connect()
@@ -27,6 +37,8 @@ class Reader:
         self.con.execute("SET TimeZone = 'UTC'")
         self.con.execute("SET arrow_lossless_conversion = true")  # or a UUID comes as a string
         self.con.execute("SET threads = 2")
+        if "AWS_ACCESS_KEY_ID" in os.environ:
+            self.con.execute(secret(os.environ))
 
     def attach(self, request):
         # Attached anew for each request: an attached catalog may answer from what it has seen before.

@@ -1,0 +1,115 @@
+package e2e
+
+import (
+	"math/rand/v2"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/tarn-db/tarn/internal/demo"
+	"github.com/tarn-db/tarn/internal/pgtest"
+	"github.com/tarn-db/tarn/internal/s3test"
+)
+
+// s3Rig is a demo rig whose store is a bucket of a real S3 server.
+type s3Rig struct {
+	*rig
+	s3    *s3test.Server
+	proxy *s3test.Proxy // between tarn and the server; the readers go through it too
+}
+
+// newS3Rig starts the servers and tarn, with the tables of the demo's workload.
+func newS3Rig(t *testing.T, major int) *s3Rig {
+	t.Helper()
+	r := &s3Rig{rig: &rig{t: t, journal: demo.NewJournal(), seed: seed(t)}}
+	r.s3 = s3test.New(t, "lake")
+	r.proxy = s3test.NewProxy(t, r.s3.URL)
+	r.pg = pgtest.NewTestServer(t, pgtest.Options{
+		Major: major, Databases: []string{database}, Settings: map[string]string{"wal_sender_timeout": "5s", "checkpoint_timeout": "30s", "max_prepared_transactions": "10"},
+	})
+	if err := demo.CreateSchema(t.Context(), r.connect()); err != nil {
+		t.Fatal(err)
+	}
+	env := r.s3.Environ(r.proxy.URL)
+	r.tarn = newTarnOn(t, r.pg.ReplConnString(database), t.TempDir(), "s3://lake/some/prefix")
+	r.tarn.env = env
+	r.startReaders(env...)
+	r.tarn.startReady()
+	return r
+}
+
+// The lake in a bucket: equal after the copy, under a load with DDL, after kill -9 of tarn, and with nothing left but bucket
+// and slot.
+func TestS3(t *testing.T) {
+	r := newS3Rig(t, 18)
+	r.mustBeEqual()
+	rng := rand.New(rand.NewPCG(r.seed, 21))
+	stop := r.write(func(w *demo.Workload) { w.DDL, w.DDLSpread = true, 4*time.Second })
+	for range 3 {
+		time.Sleep(time.Duration(500+rng.IntN(1500)) * time.Millisecond)
+		r.tarn.kill9()
+		r.tarn.start()
+	}
+	time.Sleep(time.Second)
+	stop()
+	r.tarn.waitReady()
+	r.mustBeEqual()
+	r.ledgerMustHold()
+
+	stop = r.write(nil)
+	time.Sleep(time.Second)
+	r.tarn.kill9()
+	if err := os.RemoveAll(r.tarn.dataDir()); err != nil {
+		t.Fatal(err)
+	}
+	r.tarn.startReady()
+	stop()
+	r.mustBeEqual()
+	r.ledgerMustHold()
+	r.tarn.stop()
+}
+
+// A store that is slow, throttles, breaks connections, cuts answers and loses them after it has done what was asked: nothing
+// is lost, nothing comes twice, and tarn stays up.
+func TestS3Faults(t *testing.T) {
+	r := newS3Rig(t, 15)
+	rng := rand.New(rand.NewPCG(r.seed, 22))
+	stop := r.write(nil)
+	hits := []func() int{}
+	for range 40 {
+		f := s3test.Fault{Times: 1 + rng.IntN(2), Skip: rng.IntN(10)}
+		switch rng.IntN(8) {
+		case 0:
+			f.Status, f.Code = 500, "InternalError"
+		case 1:
+			f.Status, f.Code = 503, "SlowDown"
+		case 2:
+			f.Reset = true
+		case 3:
+			f.Latency = time.Duration(rng.IntN(1000)) * time.Millisecond
+		case 4:
+			f.Method, f.CutBody = "GET", true
+		case 5:
+			f.Method, f.Status, f.Code = "PUT", 409, "ConditionalRequestConflict"
+		default:
+			f.Method, f.LoseIt = "PUT", true // twice as often: it is the hardest
+		}
+		hits = append(hits, r.proxy.Inject(f))
+		time.Sleep(200 * time.Millisecond)
+	}
+	stop()
+	met := 0
+	for _, h := range hits {
+		met += h()
+	}
+	r.proxy.Clear()
+	if met < 20 {
+		t.Fatalf("only %d faults were met", met)
+	}
+	r.mustBeEqual()
+	r.ledgerMustHold()
+	if !r.tarn.running() {
+		t.Fatal("tarn has ended")
+	}
+	t.Logf("%d faults", met)
+}
