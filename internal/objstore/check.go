@@ -19,7 +19,11 @@ var ErrStale = errors.New("the store does not show what was just written")
 // and refuses conditional puts whose condition does not hold. It removes the objects again.
 func Check(ctx context.Context, s Store) (err error) {
 	key := "preflight-" + rand.Text()
-	defer func() { err = errors.Join(err, s.Delete(ctx, key)) }()
+	defer func() {
+		if gone := s.Delete(ctx, key); err == nil {
+			err = gone
+		}
+	}()
 	first, err := s.PutIfAbsent(ctx, key, []byte("tarn 1\n"))
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"syscall"
 
@@ -44,6 +45,10 @@ func (e *S3Error) reason() string {
 			return fmt.Sprintf("%s (%d %s)", strings.TrimSuffix(m, "."), e.Status, e.Code)
 		}
 		return fmt.Sprintf("%d %s", e.Status, e.Code)
+	}
+	var sent *url.Error
+	if errors.As(e.Err, &sent) { // no answer came: the connection's error says why, without the request's URL
+		return sent.Err.Error()
 	}
 	var op *smithy.OperationError
 	if errors.As(e.Err, &op) {

@@ -60,13 +60,7 @@ func NewProxy(t TB, target string) *Proxy {
 		t.Fatalf("proxy of %q: %v", target, err)
 	}
 	p := &Proxy{closed: make(chan struct{}), counts: map[string]int{}}
-	p.next = &httputil.ReverseProxy{
-		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(u); r.Out.Host = r.In.Host },
-		Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
-			hijack(w) // as the server's own end of the connection would
-		},
-	}
+	p.next = forward(u)
 	p.server = httptest.NewServer(p)
 	p.URL = p.server.URL
 	t.Cleanup(func() {
@@ -75,6 +69,17 @@ func NewProxy(t TB, target string) *Proxy {
 		p.server.Close()
 	})
 	return p
+}
+
+// forward hands requests on as they came.
+func forward(to *url.URL) http.Handler {
+	return &httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(to); r.Out.Host = r.In.Host },
+		Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
+			hijack(w) // as the server's own end of the connection would
+		},
+	}
 }
 
 // Inject adds a rule and returns how often it has acted.

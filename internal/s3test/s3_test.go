@@ -228,7 +228,7 @@ func TestRefusals(t *testing.T) {
 		if err == nil {
 			err = objstore.Check(ctx, s)
 		}
-		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), wrong.SecretAccessKey) {
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), wrong.SecretAccessKey) {
 			t.Errorf("%s: %v", name, err)
 		}
 		t.Log(err)
