@@ -19,7 +19,7 @@ E2E := ./internal/e2e/...
 # Packages whose tests start goroutines of ours; the race detector costs about five times the time.
 RACE := ./ingest ./ingest/raftlog ./ingest/archive ./ingest/receive ./internal/objstore/... ./internal/s3test ./internal/admin/... ./catalog/journal/...
 
-.PHONY: build test lint unit race oracle e2e demo bench bench-redo bench-copy bench-play bench-freshness bench-memory microbench fuzz setup test-long clean distclean
+.PHONY: build test lint unit race oracle e2e demo bench bench-redo bench-copy bench-play bench-freshness bench-memory bench-s3 microbench fuzz setup test-long clean distclean
 
 build: bin/tarn
 
@@ -76,10 +76,10 @@ demo: build
 	bin/tarn demo
 
 # What tarn promises, measured against a real server and recorded: benchmarks/README.md
-bench: bench-redo bench-copy bench-play bench-freshness bench-memory
+bench: bench-redo bench-copy bench-play bench-freshness bench-memory bench-s3
 	go run ./benchmarks report
 
-bench-redo bench-copy bench-play bench-freshness bench-memory: bench-%:
+bench-redo bench-copy bench-play bench-freshness bench-memory bench-s3: bench-%:
 	go run ./benchmarks $* -record
 
 # The packages' own benchmarks.

@@ -4,6 +4,7 @@
 //	go run ./benchmarks copy        a table in a base backup to published Parquet
 //	go run ./benchmarks play        recorded inserts and updates, at full speed, to published Parquet
 //	go run ./benchmarks freshness   commit to visible in PyIceberg, under pgbench at a fixed rate
+//	go run ./benchmarks s3          commit to published, against an S3 server with latency, by the number of tables
 //	go run ./benchmarks memory      the most memory the server takes when it is given little
 //	go run ./benchmarks report      writes results/*.json into README.md
 //
@@ -50,6 +51,7 @@ var benchmarks = map[string]func(context.Context, options) (any, error){
 	"copy":      func(ctx context.Context, o options) (any, error) { return copyBench(ctx, o) },
 	"play":      func(ctx context.Context, o options) (any, error) { return playBench(ctx, o) },
 	"memory":    func(ctx context.Context, o options) (any, error) { return memoryBench(ctx, o) },
+	"s3":        func(ctx context.Context, o options) (any, error) { return s3Bench(ctx, o) },
 	"freshness": func(ctx context.Context, o options) (any, error) { return freshnessBench(ctx, o) },
 }
 
@@ -65,7 +67,7 @@ func main() {
 
 func run(ctx context.Context, args []string) (err error) {
 	if len(args) == 0 {
-		return errors.New("say which: redo, copy, play, freshness or report")
+		return errors.New("say which: redo, copy, play, freshness, memory, s3 or report")
 	}
 	name := args[0]
 	if name == "report" {

@@ -28,7 +28,7 @@ func writeReport(dir string) error {
 	}
 	var b strings.Builder
 	b.WriteString("\n| what | measured | target | commit | load before | command |\n|---|---|---|---|---|---|\n")
-	for _, name := range []string{"redo", "copy", "play", "freshness", "memory"} {
+	for _, name := range []string{"redo", "copy", "play", "freshness", "memory", "s3"} {
 		rows, err := reportRows(filepath.Join(dir, "results", name+".json"))
 		if os.IsNotExist(err) {
 			continue
@@ -77,6 +77,19 @@ func reportRows(path string) (string, error) {
 		}
 		for _, f := range fs {
 			row("played: "+f.Workload, fmt.Sprintf("%.0f rows/s", f.RowsPerS), fmt.Sprintf(">= %.0f rows/s", f.Target))
+		}
+	case "s3":
+		var f s3Figures
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return "", err
+		}
+		for _, c := range f.Cases {
+			target := ""
+			if c.LatencyMS == 0 {
+				target = fmt.Sprintf("<= %d ms", 20+8*c.Tables)
+			}
+			row(fmt.Sprintf("commit to published on S3, %d ms a request, %d tables changed", c.LatencyMS, c.Tables),
+				fmt.Sprintf("p50 %.0f ms, p99 %.0f ms; %.1f requests, %.1f KiB a publication", c.P50, c.P99, c.Requests, c.KiBSent), target)
 		}
 	case "memory":
 		var f memoryFigures

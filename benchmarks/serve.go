@@ -33,6 +33,11 @@ func buildTarn(ctx context.Context, o options) (string, error) {
 
 // startTarn attaches tarn to a server. dir holds its store, its data and its log.
 func startTarn(ctx context.Context, binary, dir string, srv *pgtest.Server, memory int64) (*tarn, error) {
+	return startTarnOn(ctx, binary, dir, "file://"+dir+"/lake", srv, memory, "")
+}
+
+// startTarnOn is startTarn with a store elsewhere, more lines for tarn.yaml and additions to the environment.
+func startTarnOn(ctx context.Context, binary, dir, store string, srv *pgtest.Server, memory int64, more string, env ...string) (*tarn, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -45,8 +50,8 @@ func startTarn(ctx context.Context, binary, dir string, srv *pgtest.Server, memo
 		addrs[i] = fmt.Sprintf("127.0.0.1:%d", port)
 	}
 	config := filepath.Join(dir, "tarn.yaml")
-	text := fmt.Sprintf("store: file://%s/lake\ndata_dir: %s/data\nsource: {url: %q}\nhttp: {listen: %q}\ncatalog: {listen: %q}\nsql: {listen: %q}\nmemory: %dMiB\n",
-		dir, dir, srv.ReplConnString("app"), addrs[0], addrs[1], addrs[2], memory>>20)
+	text := fmt.Sprintf("store: %s\ndata_dir: %s/data\nsource: {url: %q}\nhttp: {listen: %q}\ncatalog: {listen: %q}\nsql: {listen: %q}\nmemory: %dMiB\n%s",
+		store, dir, srv.ReplConnString("app"), addrs[0], addrs[1], addrs[2], memory>>20, more)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
@@ -57,6 +62,7 @@ func startTarn(ctx context.Context, binary, dir string, srv *pgtest.Server, memo
 	}
 	defer log.Close()
 	t.cmd = exec.Command(binary, "serve", "--config", config)
+	t.cmd.Env = append(os.Environ(), env...)
 	t.cmd.Stdout, t.cmd.Stderr = log, log
 	if err := t.cmd.Start(); err != nil {
 		return nil, err

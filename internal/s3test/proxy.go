@@ -52,23 +52,35 @@ type rule struct {
 	seen, hits int
 }
 
-// NewProxy starts a proxy before a server's URL.
+// NewProxy is StartProxy for a test.
 func NewProxy(t TB, target string) *Proxy {
 	t.Helper()
-	u, err := url.Parse(target)
+	p, err := StartProxy(target)
 	if err != nil {
 		t.Fatalf("proxy of %q: %v", target, err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+// StartProxy starts a proxy before a server's URL.
+func StartProxy(target string) (*Proxy, error) {
+	u, err := url.Parse(target)
+	if err != nil {
+		return nil, err
 	}
 	p := &Proxy{closed: make(chan struct{}), counts: map[string]int{}}
 	p.next = forward(u)
 	p.server = httptest.NewServer(p)
 	p.URL = p.server.URL
-	t.Cleanup(func() {
-		close(p.closed)
-		p.server.CloseClientConnections()
-		p.server.Close()
-	})
-	return p
+	return p, nil
+}
+
+// Close ends it, and every request that hangs.
+func (p *Proxy) Close() {
+	close(p.closed)
+	p.server.CloseClientConnections()
+	p.server.Close()
 }
 
 // forward hands requests on as they came.

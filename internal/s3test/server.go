@@ -46,17 +46,19 @@ type TB interface {
 // or fails under CI=true.
 func New(t TB, bucket string) *Server {
 	t.Helper()
-	bin, err := find()
-	if err != nil {
+	s, err := Start(t.TempDir(), bucket)
+	if errors.Is(err, ErrNoServer) {
 		pgtest.Missing(t, err)
 	}
-	s, err := start(bin, t.TempDir(), bucket)
 	if err != nil {
 		t.Fatalf("start versitygw: %v", err)
 	}
 	t.Cleanup(s.Stop)
 	return s
 }
+
+// ErrNoServer: the program is not on this machine.
+var ErrNoServer = errors.New("no versitygw: run internal/tools/install-versitygw")
 
 // find looks for the program in .cache/bin of the module, and on the PATH.
 func find() (string, error) {
@@ -68,7 +70,7 @@ func find() (string, error) {
 	if p, err := exec.LookPath("versitygw"); err == nil {
 		return p, nil
 	}
-	return "", errors.New("no versitygw: run internal/tools/install-versitygw")
+	return "", ErrNoServer
 }
 
 func executable(path string) bool {
@@ -76,12 +78,16 @@ func executable(path string) bool {
 	return err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0
 }
 
-func start(bin, dir, bucket string) (*Server, error) {
+// Start starts a server with one bucket, its files and its log in dir.
+func Start(dir, bucket string) (*Server, error) {
+	bin, err := find()
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{Root: filepath.Join(dir, "buckets")}
 	if err := os.MkdirAll(filepath.Join(s.Root, bucket), 0o755); err != nil {
 		return nil, err
 	}
-	var err error
 	for range 3 { // the port may be taken between its choice and its use
 		if err = s.run(bin, dir); err == nil {
 			return s, nil

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/pgtest"
+	"github.com/tarn-db/tarn/internal/s3test"
+)
+
+// s3Figures say what a publication costs on an S3 server.
+type s3Figures struct {
+	Cases []s3Case `json:"cases"`
+}
+
+// s3Case is a latency added to each request and a number of tables that change in each transaction.
+type s3Case struct {
+	LatencyMS int     `json:"latency_ms"`
+	Tables    int     `json:"tables"`
+	Runs      int     `json:"publications"`
+	P50       float64 `json:"p50_ms"` // from the commit's return to its publication
+	P99       float64 `json:"p99_ms"`
+	Requests  float64 `json:"requests"` // per publication, archiving and maintenance included
+	KiBSent   float64 `json:"kib_sent"`
+	// ByKind are requests per publication.
+	ByKind map[string]float64 `json:"requests_by_kind"`
+}
+
+// s3Interval is publish.interval, the least there is: what is measured is the publication, not the wait for it.
+const s3Interval = 20 * time.Millisecond
+
+const s3Tables = 200
+
+// s3Bench commits one transaction after the other, each changing a row in some tables, and waits for each in the lake.
+func s3Bench(ctx context.Context, o options) (_ *s3Figures, err error) {
+	dir := filepath.Join(o.dir, "s3")
+	if err := os.RemoveAll(dir); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	s3, err := s3test.Start(dir, "lake")
+	if err != nil {
+		return nil, err
+	}
+	defer s3.Stop()
+	proxy, err := s3test.StartProxy(s3.URL)
+	if err != nil {
+		return nil, err
+	}
+	defer proxy.Close()
+	srv, err := pgtest.Start(ctx, pgtest.Options{Databases: []string{"app"}, Settings: map[string]string{"autovacuum": "off"}})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, srv.Remove()) }()
+	var make strings.Builder
+	for i := range s3Tables {
+		fmt.Fprintf(&make, "create table t%d as select i as id, i as n, repeat('x', 20) as t from generate_series(1, 100) i;", i)
+	}
+	if err := srv.Exec(ctx, "app", make.String()); err != nil {
+		return nil, err
+	}
+	binary, err := buildTarn(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	t, err := startTarnOn(ctx, binary, filepath.Join(dir, "tarn"), "s3://lake/bench", srv, o.memory,
+		fmt.Sprintf("publish: {interval: %s}\n", s3Interval), s3.Environ(proxy.URL)...)
+	if err != nil {
+		return nil, err
+	}
+	defer t.stop()
+	f := &s3Figures{}
+	for _, latency := range []int{0, 5, 20} {
+		for _, tables := range []int{1, 20, s3Tables} {
+			proxy.SetLatency(time.Duration(latency) * time.Millisecond)
+			c, err := s3Run(ctx, t, srv, proxy, tables, max(20, 100/(1+tables/20)))
+			if err != nil {
+				return f, err
+			}
+			c.LatencyMS = latency
+			say("%+v", c)
+			f.Cases = append(f.Cases, c)
+		}
+	}
+	return f, nil
+}
+
+func s3Run(ctx context.Context, t *tarn, srv *pgtest.Server, proxy *s3test.Proxy, tables, runs int) (s3Case, error) {
+	c := s3Case{Tables: tables, Runs: runs, ByKind: map[string]float64{}}
+	var change strings.Builder
+	for i := range tables {
+		fmt.Fprintf(&change, "update t%d set n = n + 1 where id = 7;", i)
+	}
+	var took []float64
+	for i := range runs + 3 {
+		if i == 3 { // the first ones are for the tables' first changes
+			proxy.TakeTraffic()
+		}
+		if err := srv.Exec(ctx, "app", change.String()); err != nil {
+			return c, err
+		}
+		began := time.Now()
+		text, err := srv.QueryText(ctx, "app", "select pg_current_wal_flush_lsn()")
+		if err != nil {
+			return c, err
+		}
+		lsn, err := pg.ParseLSN(text)
+		if err != nil {
+			return c, err
+		}
+		if err := t.awaitPublished(ctx, lsn, time.Minute); err != nil {
+			return c, err
+		}
+		if i >= 3 {
+			took = append(took, 1000*seconds(time.Since(began)))
+		}
+	}
+	slices.Sort(took)
+	c.P50, c.P99 = round(quantile(took, 0.5), 1), round(quantile(took, 0.99), 1)
+	traffic := proxy.TakeTraffic()
+	c.Requests, c.KiBSent = round(float64(traffic.Total())/float64(runs), 1), round(float64(traffic.Sent)/1024/float64(runs), 1)
+	for kind, n := range traffic.Requests {
+		c.ByKind[kind] = round(float64(n)/float64(runs), 1)
+	}
+	return c, nil
+}
