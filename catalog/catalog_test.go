@@ -282,3 +282,31 @@ func TestRefusals(t *testing.T) {
 	}
 	publish(t, c, publication(0x200)) // and none of them did harm
 }
+
+// TestDurable: the head moves only once the files a publication names are durable, and not if they cannot be.
+func TestDurable(t *testing.T) {
+	store := objstore.NewFaulty(objstore.NewMem())
+	c := open(t, store, nil)
+	begin(t, c)
+	a := laketest.New(store, 100, name("a"))
+	ch := a.Change()
+	ch.Create = true
+	p := publication(0x100, ch)
+	lost := errors.New("a file was lost")
+	for _, want := range []error{lost, nil} {
+		called := 0
+		p.Durable = func() error {
+			called++
+			if n := store.Count(objstore.OpPutIfAbsent); n != 1 { // the epoch
+				t.Errorf("%d log entries were put before the files were durable", n-1)
+			}
+			return want
+		}
+		if err := c.Publish(t.Context(), p); !errors.Is(err, want) || called != 1 {
+			t.Fatalf("Publish: %v, Durable called %d times", err, called)
+		}
+		if got := len(c.View().Publications()); want != nil && got != 0 || want == nil && got != 1 {
+			t.Errorf("%d publications", got)
+		}
+	}
+}

@@ -17,7 +17,8 @@ import (
 // ErrNotBegun: Publish was called before Begin, or after a publication of which it is not known whether it happened.
 var ErrNotBegun = errors.New("the catalog is not open for writing: call Begin")
 
-// Publish makes p the head in two rounds of puts: all new objects of all tables at once, then the log entry.
+// Publish makes p the head in two rounds of puts: all new objects of all tables at once, beside what p.Durable waits for,
+// then the log entry.
 func (c *Catalog) Publish(ctx context.Context, p lake.Publication) error {
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
@@ -25,6 +26,9 @@ func (c *Catalog) Publish(ctx context.Context, p lake.Publication) error {
 		return ErrNotBegun
 	}
 	pub, err := c.prepare(ctx, &p)
+	if err == nil && p.Durable != nil {
+		err = p.Durable()
+	}
 	if err != nil {
 		return fmt.Errorf("publish %s: %w", p.LSN, err)
 	}

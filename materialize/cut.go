@@ -17,8 +17,9 @@ import (
 // Cut publishes the difference between the pages as they are now and what the lake holds. The caller applies no record
 // while it runs.
 //
-// Durability: every file a publication names is durable before Publisher.Publish is called, and the engine's own view
-// moves only after it returned nil. On an error the engine has forgotten the attempt; what it wrote is garbage.
+// Durability: the publisher makes a publication visible only after its Durable returned nil, by when every file it names
+// is durable; the engine's own view moves only after Publish returned nil. On an error the engine has forgotten the attempt;
+// what it wrote is garbage.
 //
 // After a failure the next Cut reads the head of the lake again under a new epoch, because the failed publication may
 // have taken effect; lake.ErrFenced alone is final.
@@ -29,9 +30,13 @@ func (e *Engine) Cut(ctx context.Context, at CutPoint) (CutResult, error) {
 		}
 		e.stale = false
 	}
-	c := &cut{e: e, at: at, began: time.Now()}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c := &cut{e: e, at: at, began: time.Now(), uploads: e.newUploads(ctx)}
 	res, err := c.run(ctx)
 	if err != nil {
+		cancel()
+		err = c.uploads.cause(err)
 		e.pages.ReturnDirty()
 		e.stale = true
 		return res, err
@@ -43,12 +48,13 @@ func (e *Engine) Cut(ctx context.Context, at CutPoint) (CutResult, error) {
 
 // cut is one run of Cut.
 type cut struct {
-	e      *Engine
-	at     CutPoint
-	began  time.Time
-	dirty  map[pg.RelFileLocator]*roaring.Bitmap
-	resync map[string]bool // by name; "*" for all
-	res    CutResult
+	e       *Engine
+	at      CutPoint
+	began   time.Time
+	uploads *uploads
+	dirty   map[pg.RelFileLocator]*roaring.Bitmap
+	resync  map[string]bool // by name; "*" for all
+	res     CutResult
 }
 
 // job is what a cut does to one table.
@@ -63,6 +69,7 @@ type job struct {
 
 func (c *cut) run(ctx context.Context) (CutResult, error) {
 	e := c.e
+	c.archive()
 	c.dirty = e.pages.TakeDirty()
 	c.resync = e.takeResync()
 	defer func() { e.keepResync(c.resync) }()
@@ -80,7 +87,7 @@ func (c *cut) run(ctx context.Context) (CutResult, error) {
 		plans[oid] = databasePlan{t, x}
 	}
 	jobs := c.jobs(plans)
-	if err := c.runJobs(ctx, jobs); err != nil {
+	if err := c.runJobs(c.uploads.ctx, jobs); err != nil {
 		return c.res, err
 	}
 	c.res.Diff = time.Since(c.began)
@@ -249,6 +256,18 @@ func (c *cut) updateToast(ctx context.Context) error {
 	return nil
 }
 
+// archive begins to make the WAL below the cut durable, for which the publication waits too.
+func (c *cut) archive() {
+	if archive := c.e.opts.Archive; archive != nil {
+		c.uploads.group.Go(func() error {
+			if err := archive(c.uploads.ctx, c.at.LSN); err != nil {
+				return fmt.Errorf("%w: archiving WAL up to %s: %w", ErrRetry, c.at.LSN, err)
+			}
+			return nil
+		})
+	}
+}
+
 // publish hands all changes over in one step and, once they are durable, makes them the engine's own view.
 func (c *cut) publish(ctx context.Context, jobs []*job) error {
 	e := c.e
@@ -273,13 +292,8 @@ func (c *cut) publish(ctx context.Context, jobs []*job) error {
 		for _, f := range failed {
 			st.Failed[f.name.String()] = f.err
 		}
-		p.State = encodeState(st)
+		p.State, p.Durable = encodeState(st), c.uploads.wait
 		began := time.Now()
-		if e.opts.Archive != nil {
-			if err := e.opts.Archive(ctx, c.at.LSN); err != nil {
-				return fmt.Errorf("%w: archiving WAL up to %s: %w", ErrRetry, c.at.LSN, err)
-			}
-		}
 		if err := e.opts.Publisher.Publish(ctx, p); err != nil {
 			return err
 		}
@@ -287,6 +301,8 @@ func (c *cut) publish(ctx context.Context, jobs []*job) error {
 		e.mu.Lock()
 		e.lsn = c.at.LSN
 		e.mu.Unlock()
+	} else if err := c.uploads.wait(); err != nil {
+		return err
 	}
 	for _, j := range jobs {
 		if j.out != nil && j.out.apply != nil {

@@ -42,14 +42,14 @@ func (w *tableWork) writeDeletes(ctx context.Context) error {
 	return w.putDeletes(ctx, pp)
 }
 
-// putDeletes makes one delete file durable.
+// putDeletes has one delete file put.
 func (w *tableWork) putDeletes(ctx context.Context, pp []datafile.PathPositions) error {
 	d, data, err := datafile.EncodePositionDeletes(pp)
 	if err != nil {
 		return err
 	}
 	d.Key = w.objectKey("deletes")
-	if _, err := w.e.opts.Store.Put(ctx, d.Key, data); err != nil {
+	if err := w.c.uploads.put(ctx, d.Key, data); err != nil {
 		return err
 	}
 	w.newDeletes = append(w.newDeletes, d)

@@ -54,6 +54,12 @@ func (p *published0) Publish(_ context.Context, pub lake.Publication) error {
 	}
 	err := p.fail
 	p.fail = nil
+	if pub.Durable != nil {
+		if err := pub.Durable(); err != nil {
+			p.begun = false
+			return err
+		}
+	}
 	if err != nil {
 		p.begun = false
 		if !p.lose {

@@ -212,9 +212,10 @@ func (enc *encoder) unknown(blk pg.BlockNumber, off pg.OffsetNumber, err error) 
 	return enc.corrupt(blk, off, err)
 }
 
-// seal ends the data file under way, if there is one, and writes it and its TID set.
+// seal ends the data file under way, if there is one, and has it and its TID set put.
 //
-// Durability: both objects are durable when it returns; the TID set first, so that no data file is without one.
+// Durability: both are durable once the cut's uploads are, for which the publication waits. Either may come first: what a
+// failed cut leaves is named by nothing.
 func (enc *encoder) seal(ctx context.Context) error {
 	if enc.out == nil {
 		return nil
@@ -226,11 +227,10 @@ func (enc *encoder) seal(ctx context.Context) error {
 	enc.out = nil
 	file.Key = enc.w.objectKey("rows")
 	set := enc.tids.Finish()
-	store := enc.w.e.opts.Store
-	if _, err := store.Put(ctx, tidsKey(file.Key), set.Encode(nil)); err != nil {
+	if err := enc.w.c.uploads.put(ctx, tidsKey(file.Key), set.Encode(nil)); err != nil {
 		return &storeErr{err}
 	}
-	if _, err := store.Put(ctx, file.Key, enc.buf.take()); err != nil {
+	if err := enc.w.c.uploads.put(ctx, file.Key, enc.buf.take()); err != nil {
 		return &storeErr{err}
 	}
 	enc.w.e.sets.cache.Set(file.Key, set)

@@ -92,7 +92,7 @@ type ColumnStats struct {
 	Lower, Upper []byte // Iceberg single-value serialization; nil if unknown. Strings may be truncated (upper rounded up)
 }
 
-// File is a Parquet object that is durable in the store.
+// File is a Parquet object in the store, durable when its Publication's Durable has returned nil.
 type File struct {
 	Key          string // object key; engines see Store.URL(Key)
 	Rows         int64
@@ -153,6 +153,8 @@ type Publication struct {
 	CommitTime time.Time // of the last transaction at or below LSN; zero if unknown
 	Tables     []TableChange
 	State      []byte // the materializer's own, given back by Load
+	// Durable waits until every file that Tables name, and the WAL below LSN, is durable, or fails. Nil: they are.
+	Durable func() error
 }
 
 // TableHead is a table as last published.
@@ -186,7 +188,7 @@ var ErrFenced = errors.New("fenced: a newer writer owns this lake")
 type Publisher interface {
 	// Begin fences every older writer and returns the head. It is called once before Publish.
 	Begin(ctx context.Context) (Head, error)
-	// Publish makes p the head. When it returns nil, p is durable and every reader that asks sees it; on an error the
+	// Publish makes p the head, once p.Durable has returned nil and not before. When it returns nil, p is durable and every reader that asks sees it; on an error the
 	// head is what it was before, or unknown: only ErrFenced and a new Begin decide.
 	Publish(ctx context.Context, p Publication) error
 }
