@@ -36,6 +36,9 @@ type WAL interface {
 // putsMax bounds segments uploaded beside each other.
 const putsMax = 4
 
+// deletesMax bounds chunks deleted beside each other. A publication waits for them now and then.
+const deletesMax = 32
+
 // chunkMax bounds the WAL in one chunk, bytes: with longer segments a publication may put several.
 const chunkMax = 16 << 20
 
@@ -288,12 +291,12 @@ func (a *Archive) dropChunks(ctx context.Context, seg pg.LSN, but string) error 
 	if err != nil {
 		return err
 	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(deletesMax)
 	for _, k := range keys {
-		if err := a.store.Delete(ctx, k); err != nil {
-			return err
-		}
+		g.Go(func() error { return a.store.Delete(ctx, k) })
 	}
-	return nil
+	return g.Wait()
 }
 
 func (a *Archive) advance(to pg.LSN) {
