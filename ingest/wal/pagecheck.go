@@ -62,6 +62,10 @@ func (r *Reader) checkPage(start pg.LSN, h PageHeader) error {
 	case h.Timeline < r.tli:
 		return &TimelineError{LSN: start, Got: h.Timeline, Want: r.tli}
 	}
+	// The page of a switch was begun before it, and is copied to the new timeline's segment as it is (XLogInitNewTimeline).
+	if want := r.opts.History.At(start); len(r.opts.History.Ancestors) > 0 && h.Timeline != want {
+		return &TimelineError{LSN: start, Got: h.Timeline, Want: want}
+	}
 	return nil
 }
 

@@ -16,6 +16,7 @@ type Options struct {
 	Start pg.LSN
 
 	Timeline    pg.TimelineID // the newest timeline allowed; 0 does not check
+	History     pg.History    // which timeline each page must be of; zero asks the source, no ancestors do not check
 	SystemID    uint64        // 0 does not check
 	SegmentSize int64         // bytes; 0 asks the source, else Start's page must have a long header
 	Major       pg.Major      // 0 takes it from the first page
@@ -85,6 +86,9 @@ func NewReader(o Options) (*Reader, error) {
 	}
 	if s, ok := o.Source.(segmentSizer); ok && o.SegmentSize == 0 {
 		o.SegmentSize = s.SegmentSize()
+	}
+	if s, ok := o.Source.(historian); ok && o.History.Timeline == 0 {
+		o.History = s.History()
 	}
 	if o.SegmentSize != 0 && !pg.ValidWALSegmentSize(o.SegmentSize) {
 		return nil, fmt.Errorf("WAL segment size %d is not a power of two from 1 MiB to 1 GiB", o.SegmentSize)

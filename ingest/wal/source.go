@@ -20,6 +20,9 @@ type Source interface {
 // segmentSizer is a Source that knows its segment size, in bytes.
 type segmentSizer interface{ SegmentSize() int64 }
 
+// historian is a Source that knows how its newest timeline came about.
+type historian interface{ History() pg.History }
+
 // continuer is a Source over files whose tail may be stale: HasValidSegmentAfter says that WAL goes on in a later
 // segment than the one holding lsn, so that what is wrong at lsn is damage and not the end.
 type continuer interface{ HasValidSegmentAfter(lsn pg.LSN) bool }

@@ -33,12 +33,13 @@ var ErrNoSegments = errors.New("no WAL segments")
 type Source struct {
 	dir     string
 	opts    Options
-	history []ancestor
+	history pg.History
 	files   map[pg.LSN]segment // best file of each segment, by first byte
 	starts  []pg.LSN           // of files, rising
 
 	open      *os.File
 	openStart pg.LSN
+	openEnd   pg.LSN // where the bytes of the open file end to count: at its end, or where its timeline was left
 }
 
 type segment struct {
@@ -77,6 +78,9 @@ func (s *Source) SegmentSize() int64 { return s.opts.SegmentSize }
 // Timeline is the newest timeline that is read.
 func (s *Source) Timeline() pg.TimelineID { return s.opts.Timeline }
 
+// History is how that timeline came about, as its .history file says.
+func (s *Source) History() pg.History { return s.history }
+
 // First is the first byte of the oldest segment from which segments follow each other without a gap to the newest
 // valid one.
 func (s *Source) First() pg.LSN {
@@ -95,9 +99,13 @@ func (s *Source) Read(lsn pg.LSN, dst []byte) (int, error) {
 			return 0, err
 		}
 	}
-	off := int64(lsn - start)
-	dst = dst[:min(int64(len(dst)), s.opts.SegmentSize-off)]
-	n, err := s.open.ReadAt(dst, off)
+	// Behind the switch a file of a former timeline holds what did not become history: records that are whole and follow
+	// each other, so that nothing else would tell them.
+	dst = dst[:min(pg.LSN(len(dst)), s.openEnd-min(s.openEnd, lsn))]
+	n, err := 0, io.EOF
+	if len(dst) > 0 {
+		n, err = s.open.ReadAt(dst, int64(lsn-start))
+	}
 	if n > 0 {
 		return n, nil
 	}
@@ -143,7 +151,10 @@ func (s *Source) openSegment(start pg.LSN) error {
 	if err != nil {
 		return fmt.Errorf("open WAL segment: %w", err)
 	}
-	s.open, s.openStart = f, start
+	s.open, s.openStart, s.openEnd = f, start, start+pg.LSN(s.opts.SegmentSize)
+	if _, fork, ok := s.history.Next(seg.tli); ok {
+		s.openEnd = min(s.openEnd, fork)
+	}
 	return nil
 }
 
@@ -190,7 +201,7 @@ func (s *Source) scan() error {
 			}
 		}
 	}
-	if s.history == nil {
+	if s.history.Timeline == 0 {
 		if s.history, err = readHistory(s.dir, s.opts.Timeline); err != nil {
 			return err
 		}
@@ -223,15 +234,11 @@ func (s *Source) allowed(tli pg.TimelineID, start pg.LSN) bool {
 	if tli == s.opts.Timeline {
 		return true
 	}
-	if len(s.history) == 0 {
+	if len(s.history.Ancestors) == 0 {
 		return tli < s.opts.Timeline
 	}
-	for _, a := range s.history {
-		if a.tli == tli {
-			return start <= a.end
-		}
-	}
-	return false
+	_, fork, ok := s.history.Next(tli)
+	return ok && start < fork
 }
 
 // findSegmentSize takes the size from the first header that is valid; the names alone do not tell it.
