@@ -26,7 +26,7 @@ func (s *Service) open(ctx context.Context) error {
 	}
 	info, err := receive.Preflight(ctx, s.opt.Source)
 	var ae *receive.AttachError
-	if errors.As(err, &ae) && ae.Temporary() && known.SystemID != 0 {
+	if errors.As(err, &ae) && known.SystemID != 0 && (ae.Temporary() || ae.Code == receive.CodeStandby) { // about to be promoted, perhaps
 		s.setState(Reconnecting, err)
 		return s.settle(ctx, known, receive.Slot{})
 	}
@@ -39,6 +39,12 @@ func (s *Service) open(ctx context.Context) error {
 			return err
 		}
 	}
+	if known.SystemID != 0 {
+		if err := s.refuseFormer(info); err != nil { // no slot is made there
+			s.setState(Refused, err) // Run tries again: an address may lead to the new primary yet
+			return s.settle(ctx, known, receive.Slot{})
+		}
+	}
 	slot, _, err := receive.EnsureSlot(ctx, s.opt.Source, s.opt.Slot)
 	if errors.As(err, &ae) && (ae.Temporary() || ae.Code == receive.CodeSlotLost) && known.SystemID != 0 {
 		s.setState(Refused, err) // Run finds it again and says what it means
@@ -47,7 +53,10 @@ func (s *Service) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.settle(ctx, known, slot)
+	if err := s.settle(ctx, known, slot); err != nil {
+		return err
+	}
+	return s.follow(ctx)
 }
 
 // openStored opens log and archive, and says which cluster they hold; zero if neither holds any.
@@ -78,7 +87,7 @@ func (s *Service) settle(ctx context.Context, known raftlog.Cluster, slot receiv
 		if start.SegmentStart(known.SegmentSize) != start {
 			return &pg.CorruptError{LSN: start, What: "the log begins amid a segment"}
 		}
-		return s.archive.Begin(ctx, archive.Base{SystemID: known.SystemID, Timeline: s.log.Timeline(), SegmentSize: known.SegmentSize, LSN: start})
+		return s.beginArchive(ctx, known, s.log.Timeline(), start)
 	case start == 0, archived > end, base.Timeline != s.log.Timeline():
 		// Lost, or put back from an older copy: the store is ahead of it.
 		return s.restore(ctx, known, base, archived)
@@ -95,7 +104,16 @@ func (s *Service) begin(ctx context.Context, slot receive.Slot) error {
 	if err := s.log.Reset(ctx, c, s.info.Timeline, base); err != nil {
 		return err
 	}
-	return s.archive.Begin(ctx, archive.Base{SystemID: c.SystemID, Timeline: s.info.Timeline, SegmentSize: c.SegmentSize, LSN: base})
+	return s.beginArchive(ctx, c, s.info.Timeline, base)
+}
+
+// beginArchive begins the archive where the log does.
+func (s *Service) beginArchive(ctx context.Context, c raftlog.Cluster, tli pg.TimelineID, at pg.LSN) error {
+	history, err := receive.TimelineHistory(ctx, s.opt.Source, tli)
+	if err != nil {
+		return err
+	}
+	return s.archive.Begin(ctx, archive.Base{SystemID: c.SystemID, Timeline: tli, SegmentSize: c.SegmentSize, LSN: at}, history)
 }
 
 // restore begins the log where the archive ends, with the archived part of the segment under way, so that the segment

@@ -36,13 +36,17 @@ type Options struct {
 	Store       objstore.Store
 	// Published gives the LSN published downstream, reported as applied; nil while nothing is.
 	Published func() pg.LSN
+	// Durable gives the end of the WAL whose effects are durable downstream, in pages or in the lake: a source that was promoted
+	// below it cannot be followed. Nil while nothing is.
+	Durable func() pg.LSN
 	// TailInterval bounds how long committed WAL stays out of the store where nothing is published. Default 10 s.
 	TailInterval time.Duration
 	// RetainBytes of archived WAL are kept in DataDir for readers. Default 1 GiB.
 	RetainBytes int64
 	Logger      *slog.Logger // default drops everything
 
-	yieldAfter time.Duration // see yieldAfterDefault
+	yieldAfter time.Duration           // see yieldAfterDefault
+	failpoint  func(name string) error // tests end the switch to another timeline in it
 }
 
 func (o *Options) setDefaults() error {
@@ -54,6 +58,9 @@ func (o *Options) setDefaults() error {
 	}
 	if o.Published == nil {
 		o.Published = func() pg.LSN { return 0 }
+	}
+	if o.Durable == nil {
+		o.Durable = func() pg.LSN { return 0 }
 	}
 	if o.TailInterval == 0 {
 		o.TailInterval = 10 * time.Second
@@ -73,20 +80,21 @@ func (o *Options) setDefaults() error {
 // State is what the service does about its source.
 type State string
 
-// The states. The last four end the stream until someone acts: WAL that is here already is archived and served on.
+// The states. Promoted ends Run; the last three end the stream until someone acts: WAL that is here already is archived and
+// served on.
 const (
 	Starting     State = "starting"
 	Streaming    State = "streaming"
 	Reconnecting State = "reconnecting" // the connection was lost, or the server does not answer
 	Refused      State = "refused"      // the server answers and refuses; tried again, slowly
+	Promoted     State = "promoted"     // the source went over to another timeline, which is about to be followed
 	WALGap       State = "wal_gap"      // the server has removed WAL not received yet
 	Diverged     State = "diverged"     // the server's history is not the one received
-	Promoted     State = "promoted"     // the source went over to another timeline
 	Failed       State = "failed"       // local files cannot be written
 )
 
 func (s State) ended() bool {
-	return s == WALGap || s == Diverged || s == Promoted || s == Failed
+	return s == WALGap || s == Diverged || s == Failed
 }
 
 // Status is a moment's view. LSNs are never ahead of the truth.
@@ -110,6 +118,7 @@ type Service struct {
 
 	received    atomic.Uint64 // pg.LSN
 	serverFlush atomic.Uint64 // pg.LSN
+	fork        atomic.Uint64 // pg.LSN
 	ackWake     chan struct{} // an acknowledged position may have moved
 	archiveKick chan struct{} // a segment is full
 	tailKick    chan struct{} // the tail is wanted in the store now

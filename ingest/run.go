@@ -21,25 +21,32 @@ const (
 	slotHeld = 75 * time.Second
 )
 
-// Run streams and archives until ctx ends, then returns nil. A stream that cannot go on ends, and Status says why;
-// archiving goes on.
+// Run streams and archives until ctx ends, then returns nil; when the source has been promoted, a *PromotedError. A stream
+// that cannot go on ends, and Status says why; archiving goes on.
 func (s *Service) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var wg sync.WaitGroup
-	for _, part := range []func(context.Context){s.stream, s.watchCommits, s.archiveLoop} {
+	for _, part := range []func(context.Context){s.watchCommits, s.archiveLoop} {
 		wg.Go(func() { part(ctx) })
 	}
+	err := s.stream(ctx)
+	if err == nil {
+		<-ctx.Done()
+	}
+	cancel()
 	wg.Wait()
-	return nil
+	return err
 }
 
 // stream keeps a session going, with a growing pause between those that fail.
-func (s *Service) stream(ctx context.Context) {
+func (s *Service) stream(ctx context.Context) error {
 	pause := backoffMin
 	var failing time.Time // since when, zero after a session that streamed
 	for ctx.Err() == nil {
 		streamed, err := s.session(ctx)
 		if ctx.Err() != nil {
-			return
+			return nil
 		}
 		if streamed {
 			pause, failing = backoffMin, time.Time{}
@@ -49,29 +56,34 @@ func (s *Service) stream(ctx context.Context) {
 		}
 		state, err := s.judge(err, time.Since(failing))
 		s.setState(state, err)
+		if state == Promoted {
+			return err
+		}
 		if state.ended() {
-			return
+			return nil
 		}
 		if !sleep(ctx, pause/2+rand.N(pause/2)) {
-			return
+			return nil
 		}
 		pause = min(2*pause, backoffMax)
 	}
+	return nil
 }
 
 // judge says what an ended session means.
 func (s *Service) judge(err error, failing time.Duration) (State, error) {
-	var te *receive.TimelineEndError
 	var ae *receive.AttachError
+	var promoted *PromotedError
+	var fork *ForkError
 	switch {
+	case errors.As(err, &promoted):
+		return Promoted, err
+	case errors.As(err, &fork), errors.Is(err, errNotDescended):
+		return Diverged, fmt.Errorf("%w; tarn resync --all copies the source anew", err)
 	case errors.Is(err, receive.ErrWALGone):
 		return WALGap, fmt.Errorf("%w; tarn resync --all copies the source anew", err)
-	case errors.Is(err, receive.ErrServerBehind), errors.Is(err, receive.ErrOtherHistory), raftlog.Diverged(err):
+	case errors.Is(err, receive.ErrServerBehind), raftlog.Diverged(err):
 		return Diverged, fmt.Errorf("the source's history is not the one received: %w; tarn resync --all copies the source anew", err)
-	case errors.As(err, &te) && te.Switch < s.log.CommitLSN():
-		return Diverged, fmt.Errorf("%w, before %s, the end of what was received; tarn resync --all copies the source anew", err, s.log.CommitLSN())
-	case errors.As(err, &te):
-		return Promoted, fmt.Errorf("%w; tarn resync --all copies the source anew", err)
 	case s.log.Err() != nil:
 		return Failed, fmt.Errorf("%w; free or repair the disk of data_dir and start again", s.log.Err())
 	case errors.As(err, &ae) && ae.Code == receive.CodeSlotLost:
@@ -79,6 +91,7 @@ func (s *Service) judge(err error, failing time.Duration) (State, error) {
 	case errors.As(err, &ae) && (!ae.Temporary() || ae.Code == receive.CodeSlotInUse && failing > slotHeld):
 		return Refused, err
 	}
+	// receive.ErrOtherHistory as well: the server was promoted after it was looked at, and the next look tells.
 	return Reconnecting, err
 }
 
@@ -109,7 +122,7 @@ func (s *Service) session(ctx context.Context) (streamed bool, err error) {
 	err = st.Receive(h)
 	var te *receive.TimelineEndError
 	if errors.As(err, &te) {
-		err = errors.Join(err, s.settled(ctx)) // no other session will see to what came before the end
+		err = s.ended(ctx, te)
 	}
 	cancel()
 	wg.Wait()
@@ -118,13 +131,16 @@ func (s *Service) session(ctx context.Context) (streamed bool, err error) {
 	return h.streamed, err
 }
 
-// settled returns when what was received is committed, or why it is not.
-func (s *Service) settled(ctx context.Context) error {
+// ended is the end of a timeline that was streamed to its end: what came before is committed first.
+func (s *Service) ended(ctx context.Context, te *receive.TimelineEndError) error {
 	if err := s.log.Flush(); err != nil {
 		return err
 	}
-	_, err := s.log.Restart(ctx)
-	return err
+	if end, err := s.log.Restart(ctx); err != nil || end < te.Switch {
+		return errors.Join(te, err) // connect again
+	}
+	s.fork.Store(uint64(te.Switch))
+	return &PromotedError{From: te.Timeline, To: te.Next, Fork: te.Switch}
 }
 
 // check asks the server again what may have changed since the last connection. A slot that is gone is made anew: the WAL
@@ -137,9 +153,20 @@ func (s *Service) check(ctx context.Context) error {
 	if err := receive.CheckSystemID(info, s.log.Cluster().SystemID); err != nil {
 		return err
 	}
+	if err := s.refuseFormer(info); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	s.info = info
 	s.mu.Unlock()
+	err = s.checkTimeline(ctx, info)
+	var promoted *PromotedError
+	if errors.As(err, &promoted) {
+		s.fork.Store(uint64(promoted.Fork))
+	}
+	if err != nil {
+		return err
+	}
 	if end := s.log.CommitLSN(); info.Timeline == s.log.Timeline() && info.FlushLSN < end {
 		// A server sends only what it has flushed: one that has less now has lost it, or is a copy from before.
 		return fmt.Errorf("%w: at %s on timeline %d, received is %s", receive.ErrServerBehind, info.FlushLSN, info.Timeline, end)

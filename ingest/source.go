@@ -15,13 +15,14 @@ var _ wal.Source = (*Source)(nil)
 // Source reads committed WAL: from the data folder, and from the store what the folder has let go. It belongs to one
 // goroutine.
 type Source struct {
-	log   *raftlog.Log
-	store *archive.Reader
+	log     *raftlog.Log
+	archive *archive.Archive
+	store   *archive.Reader
 }
 
 // Source makes a reader of committed WAL; requests to the store end with ctx.
 func (s *Service) Source(ctx context.Context) *Source {
-	return &Source{log: s.log, store: s.archive.NewReader(ctx)}
+	return &Source{log: s.log, archive: s.archive, store: s.archive.NewReader(ctx)}
 }
 
 // Read is wal.Source's: wal.ErrNoMoreYet at the commit LSN; wait for more with Service.WaitCommit.
@@ -40,3 +41,6 @@ func (r *Source) Read(lsn pg.LSN, dst []byte) (int, error) {
 
 // SegmentSize is the server's, in bytes.
 func (r *Source) SegmentSize() int64 { return r.log.Cluster().SegmentSize }
+
+// History is how the timeline of the WAL here came about.
+func (r *Source) History() pg.History { return r.archive.History() }

@@ -9,8 +9,6 @@ import (
 	"github.com/tarn-db/tarn/ingest/raftlog"
 	"github.com/tarn-db/tarn/ingest/receive"
 	"github.com/tarn-db/tarn/internal/objstore"
-	"github.com/tarn-db/tarn/internal/pg"
-	"github.com/tarn-db/tarn/internal/pgtest"
 )
 
 // TestFastShutdown says that an asynchronous tarn does not hold up the server's shutdown: the tail is archived for it, and
@@ -84,64 +82,6 @@ func TestWALGap(t *testing.T) {
 	end = work(t, srv)
 	if err := r.WaitCommit(testCtx(t), end); err != nil {
 		t.Fatalf("%v: %+v", err, r.Status())
-	}
-}
-
-func TestPromotedSource(t *testing.T) {
-	srv := startServer(t, keepAll)
-	r := start(t, testOptions(t, srv))
-	work(t, srv)
-	srv.FastStop(10 * time.Second)
-	srv.StartAsStandby()
-	r.eventually("standby refused", func() bool {
-		var ae *receive.AttachError
-		st := r.Status()
-		return st.State == Refused && errors.As(st.LastError, &ae) && ae.Code == receive.CodeStandby
-	})
-	srv.Do("SELECT pg_promote()")
-	r.eventually("promoted", func() bool { return r.Status().State == Promoted })
-	var te *receive.TimelineEndError
-	if err := r.Status().LastError; !errors.As(err, &te) || te.Next != 2 || r.CommitLSN() != te.Switch {
-		t.Fatalf("%v; committed %s", err, r.CommitLSN())
-	}
-}
-
-// TestFailoverBelow fails over to a standby that had less WAL than we do: in an earlier segment, which the server tells by
-// refusing to stream, and in the same one, which it tells where its timeline ends.
-func TestFailoverBelow(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		more func(*testing.T, pgtest.Fixture) pg.LSN // what the standby lacks
-		is   func(error) bool
-	}{
-		{"segments", work, func(err error) bool { return errors.Is(err, receive.ErrOtherHistory) }},
-		{"records", func(t *testing.T, srv pgtest.Fixture) pg.LSN {
-			srv.Do("INSERT INTO t VALUES (1)")
-			return flushLSN(t, srv)
-		}, func(err error) bool { var te *receive.TimelineEndError; return errors.As(err, &te) }},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			srv := startServer(t, keepAll)
-			r := start(t, testOptions(t, srv))
-			work(t, srv)
-			srv.FastStop(10 * time.Second)
-			srv.Must(srv.Save())
-			srv.StartAgain()
-			end := c.more(t, srv)
-			if err := r.WaitCommit(testCtx(t), end); err != nil {
-				t.Fatal(err)
-			}
-			srv.Kill()
-			srv.Must(srv.Restore())
-			srv.StartAsStandby()
-			srv.Do("SELECT pg_promote()")
-			r.eventually("diverged", func() bool { return r.Status().State == Diverged })
-			err := r.Status().LastError
-			t.Log(err)
-			if !c.is(err) || !strings.Contains(err.Error(), "tarn resync --all") || strings.Contains(err.Error(), "\n") {
-				t.Fatal(err)
-			}
-		})
 	}
 }
 

@@ -61,7 +61,7 @@ func cmdWALArchive(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	header, err := wal.ParsePageHeader(w.Bytes[:wal.PageSize])
 	ts.Check(err)
-	ts.Check(a.Begin(ctx, archive.Base{SystemID: header.SystemID, Timeline: 1, SegmentSize: w.SegmentSize(), LSN: w.Start}))
+	ts.Check(a.Begin(ctx, archive.Base{SystemID: header.SystemID, Timeline: 1, SegmentSize: w.SegmentSize(), LSN: w.Start}, nil))
 	ts.Check(a.ArchiveTo(ctx, w.End()))
 }
 

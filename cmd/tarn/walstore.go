@@ -71,6 +71,9 @@ type archived struct {
 	reader  *archive.Reader
 }
 
+// History is how the archived timeline came about.
+func (a archived) History() pg.History { return a.archive.History() }
+
 // Read copies archived WAL; io.EOF at the archive's end.
 func (a archived) Read(lsn pg.LSN, dst []byte) (int, error) {
 	if lsn >= a.archive.ArchivedLSN() {

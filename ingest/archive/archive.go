@@ -55,10 +55,11 @@ type Archive struct {
 	archived atomic.Uint64 // pg.LSN
 	changed  func()        // told when archived moves
 
-	mu    sync.Mutex // held by the one who uploads
-	base  Base
-	seq   uint64         // of the base object
-	tails map[pg.LSN]int // segments, by first byte, that may have chunks in the store, and how many
+	mu      sync.Mutex // held by the one who uploads
+	base    Base
+	history pg.History     // of the base's timeline
+	seq     uint64         // of the base object
+	tails   map[pg.LSN]int // segments of the base's timeline, by first byte, that may have chunks in the store, and how many
 }
 
 // Open finds what the store holds; ErrNoBase with a usable Archive when it holds nothing, for Begin. It reads names and
@@ -98,20 +99,39 @@ func (a *Archive) findBase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.base, _, err = openObject(newest, b, baseMagic)
+	var text []byte
+	if a.base, text, err = openObject(newest, b, baseMagic); err != nil {
+		return err
+	}
+	a.history, err = pg.ParseHistory(a.base.Timeline, string(text))
 	return err
 }
 
-// findEnd walks the names from the base on as far as they continue each other. Keys come in order of segments, a
-// segment before its chunks, chunks by their start.
-func (a *Archive) findEnd(ctx context.Context) (pg.LSN, error) {
-	end := a.base.LSN
-	err := a.store.List(ctx, timelinePrefix(a.base.Timeline), func(o objstore.ObjectInfo) error {
-		start, stop, sealed, ok := parseKey(o.Key, a.base.Timeline, a.base.SegmentSize)
+// findEnd walks the names from the base on as far as they continue each other, timeline after timeline, of each no further
+// than to where it was left. Of the segment of a switch either name will do: an archive may have begun behind the switch.
+func (a *Archive) findEnd(ctx context.Context) (end pg.LSN, err error) {
+	end = a.base.LSN
+	for _, t := range a.history.Ancestors {
+		if t.End <= end {
+			continue
+		}
+		if end, err = a.findEndOf(ctx, t.Timeline, end); err != nil {
+			return 0, err
+		}
+		end = min(end, t.End)
+	}
+	return a.findEndOf(ctx, a.base.Timeline, end)
+}
+
+// findEndOf goes on from end with a timeline's names. Keys come in order of segments, a segment before its chunks, chunks by
+// their start.
+func (a *Archive) findEndOf(ctx context.Context, tli pg.TimelineID, end pg.LSN) (pg.LSN, error) {
+	err := a.store.List(ctx, timelinePrefix(tli), func(o objstore.ObjectInfo) error {
+		start, stop, sealed, ok := parseKey(o.Key, tli, a.base.SegmentSize)
 		if !ok {
 			return nil
 		}
-		if !sealed {
+		if !sealed && tli == a.base.Timeline {
 			a.tails[start.SegmentStart(a.base.SegmentSize)]++
 		}
 		want := int64(stop - start)
@@ -133,44 +153,15 @@ func (a *Archive) Base() Base {
 	return a.base
 }
 
-// ArchivedLSN is the end of WAL that is durable in the store.
-func (a *Archive) ArchivedLSN() pg.LSN { return pg.LSN(a.archived.Load()) }
-
-// Begin starts the archive at a base, at first attach or after a gap. What an earlier run stored at or after it, which
-// may be another history's, is deleted first; what lies before stays. When it returns nil the base is durable.
-func (a *Archive) Begin(ctx context.Context, b Base) error {
-	if b.LSN.SegmentStart(b.SegmentSize) != b.LSN || b.SystemID == 0 || b.Timeline == 0 {
-		panic(fmt.Sprintf("BUG: archive begun at %+v", b))
-	}
+// History is that of the base's timeline; zero before Begin.
+func (a *Archive) History() pg.History {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var stale []string
-	err := a.store.List(ctx, timelinePrefix(b.Timeline), func(o objstore.ObjectInfo) error {
-		if start, _, _, ok := parseKey(o.Key, b.Timeline, b.SegmentSize); ok && start >= b.LSN {
-			stale = append(stale, o.Key)
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("WAL archive: %w", err)
-	}
-	for _, k := range stale {
-		if err := a.store.Delete(ctx, k); err != nil {
-			return fmt.Errorf("WAL archive: %w", err)
-		}
-	}
-	obj := make([]byte, objectHeaderSize)
-	sealObject(obj, baseMagic, b)
-	// One process owns the data folder's log and so this archive; put rather than put-if-absent makes a lost answer harmless.
-	if _, err := a.store.Put(ctx, baseKey(a.seq+1), obj); err != nil {
-		return fmt.Errorf("WAL archive: %w", err)
-	}
-	a.seq++
-	a.base, a.tails = b, map[pg.LSN]int{}
-	a.archived.Store(uint64(b.LSN))
-	a.changed()
-	return nil
+	return a.history
 }
+
+// ArchivedLSN is the end of WAL that is durable in the store.
+func (a *Archive) ArchivedLSN() pg.LSN { return pg.LSN(a.archived.Load()) }
 
 // ArchiveTo returns when every byte before lsn is durable in the store. It is called before each publication.
 func (a *Archive) ArchiveTo(ctx context.Context, lsn pg.LSN) error {

@@ -52,7 +52,7 @@ func begin(t *testing.T, store objstore.Store, wal WAL) *Archive {
 	if !errors.Is(err, ErrNoBase) {
 		t.Fatalf("open of an empty store: %v", err)
 	}
-	if err := a.Begin(testCtx(t), testBase); err != nil {
+	if err := a.Begin(testCtx(t), testBase, nil); err != nil {
 		t.Fatal(err)
 	}
 	return a
@@ -193,7 +193,7 @@ func TestBeginForgets(t *testing.T) {
 	}
 	again := testBase
 	again.LSN += segSize
-	if err := a.Begin(ctx, again); err != nil {
+	if err := a.Begin(ctx, again, nil); err != nil {
 		t.Fatal(err)
 	}
 	if a = reopen(t, store, wal); a.ArchivedLSN() != again.LSN || a.Base() != again {
@@ -342,7 +342,7 @@ func TestBaseOfNewerRelease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b[4]++
+	b[4] = historyVersion + 1
 	if _, err := store.Put(ctx, baseKey(1), b); err != nil {
 		t.Fatal(err)
 	}

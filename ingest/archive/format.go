@@ -14,6 +14,7 @@ import (
 //
 //	wal/<tli>/<segment>                     a sealed segment, bit-identical to the server's file
 //	wal/<tli>/<segment>.tail/<start>-<end>  a chunk of a segment that is not sealed yet
+//	wal/<tli>/<tli>.history                 the timeline's history file, bit-identical to the server's
 //	wal/base/<sequence>                     a base: where the archive begins; the highest sequence counts
 //
 // tli is 8 hex digits, segment is pg_wal's file name, start, end and sequence are 16 hex digits, all upper case.
@@ -35,6 +36,8 @@ func tailPrefix(tli pg.TimelineID, l pg.LSN, segSize int64) string {
 func chunkKey(tli pg.TimelineID, start, end pg.LSN, segSize int64) string {
 	return fmt.Sprintf("%s%016X-%016X", tailPrefix(tli, start, segSize), uint64(start), uint64(end))
 }
+
+func historyKey(tli pg.TimelineID) string { return timelinePrefix(tli) + pg.HistoryFileName(tli) }
 
 func baseKey(seq uint64) string { return fmt.Sprintf("%s%016X", basePrefix, seq) }
 
@@ -72,25 +75,26 @@ func parseKey(key string, tli pg.TimelineID, segSize int64) (start, end pg.LSN, 
 // Base says which WAL an archive holds, and from where on.
 type Base struct {
 	SystemID    uint64
-	Timeline    pg.TimelineID
-	SegmentSize int64  // bytes
-	LSN         pg.LSN // first byte, at the start of a segment
+	Timeline    pg.TimelineID // the newest
+	SegmentSize int64         // bytes
+	LSN         pg.LSN        // first byte, at the start of a segment
 }
 
 // A chunk and a base object share a header, little-endian:
 //
 //	 0  magic    "tnWC" chunk, "tnWB" base
-//	 4  version  uint16 = 1
+//	 4  version  uint16 = 1; of a base with a history, 2
 //	 6  zero     uint16
-//	 8  length   uint32: bytes of WAL after the header; 0 in a base
+//	 8  length   uint32: bytes after the header
 //	12  crc      uint32: CRC-32C of bytes 0-12 and 16 to the end
 //	16  system   uint64
 //	24  timeline uint32
 //	28  segment  uint32: bytes in a WAL segment
 //	32  lsn      uint64: of the first byte of WAL
-//	40  WAL
+//	40  chunk: WAL; base: nothing, or from version 2 on the timeline's history file
 const (
 	objectVersion    = 1
+	historyVersion   = 2
 	objectHeaderSize = 40
 )
 
@@ -108,6 +112,9 @@ func objectCRC(b []byte) uint32 {
 func sealObject(b []byte, magic [4]byte, o Base) {
 	copy(b, magic[:])
 	binary.LittleEndian.PutUint16(b[4:], objectVersion)
+	if magic == baseMagic && len(b) > objectHeaderSize {
+		binary.LittleEndian.PutUint16(b[4:], historyVersion)
+	}
 	binary.LittleEndian.PutUint16(b[6:], 0)
 	binary.LittleEndian.PutUint32(b[8:], uint32(len(b)-objectHeaderSize))
 	binary.LittleEndian.PutUint64(b[16:], o.SystemID)
@@ -117,15 +124,15 @@ func sealObject(b []byte, magic [4]byte, o Base) {
 	binary.LittleEndian.PutUint32(b[12:], objectCRC(b))
 }
 
-// openObject checks and reads a chunk or base. Errors are *pg.CorruptError.
-func openObject(key string, b []byte, magic [4]byte) (o Base, wal []byte, err error) {
+// openObject checks and reads a chunk or base, and gives what follows the header. Errors are *pg.CorruptError.
+func openObject(key string, b []byte, magic [4]byte) (o Base, rest []byte, err error) {
 	corrupt := func(what string, v any) (Base, []byte, error) {
 		return Base{}, nil, &pg.CorruptError{LSN: o.LSN, What: fmt.Sprintf("object %s: %s %v", key, what, v)}
 	}
 	if len(b) < objectHeaderSize || [4]byte(b[:4]) != magic {
 		return corrupt("no such object, bytes:", len(b))
 	}
-	if v := binary.LittleEndian.Uint16(b[4:]); v != objectVersion {
+	if v := binary.LittleEndian.Uint16(b[4:]); v != objectVersion && (v != historyVersion || magic != baseMagic) {
 		return corrupt("format version unknown to this release:", v)
 	}
 	o = Base{SystemID: binary.LittleEndian.Uint64(b[16:]), Timeline: pg.TimelineID(binary.LittleEndian.Uint32(b[24:])),

@@ -55,12 +55,40 @@ func (a *Archive) fetch(ctx context.Context, lsn pg.LSN) ([]byte, error) {
 	return nil, &pg.CorruptError{LSN: lsn, What: "the WAL archive has lost the object that held this"}
 }
 
-// fetchOnce reads from the sealed segment if there is one, else from the chunk that holds lsn.
+// fetchOnce reads from the sealed segment if there is one, else from the chunk that holds lsn. A segment in which the server
+// went over to another timeline is whole under the newer one's name, once that is archived; the part before the switch is
+// there under the older one's as well.
 func (a *Archive) fetchOnce(ctx context.Context, lsn pg.LSN) ([]byte, error) {
-	base := a.Base()
+	a.mu.Lock()
+	base, h := a.base, a.history
+	a.mu.Unlock()
 	if end := a.ArchivedLSN(); lsn < base.LSN || lsn >= end {
 		return nil, fmt.Errorf("%w: it holds %s to %s", ErrNotArchived, base.LSN, end)
 	}
+	oldest, newest := h.At(lsn), h.FileAt(lsn, base.SegmentSize)
+	for _, tli := range h.Line() {
+		if tli > newest || tli < oldest {
+			continue
+		}
+		base.Timeline = tli
+		if b, err := a.fetchFrom(ctx, base, lsn); !errors.Is(err, errMoved) {
+			return before(h, tli, lsn, b), err
+		}
+	}
+	return nil, errMoved
+}
+
+// before cuts what was read from lsn on off where its timeline was left: behind that, its objects hold what did not become
+// history.
+func before(h pg.History, tli pg.TimelineID, lsn pg.LSN, b []byte) []byte {
+	if _, fork, ok := h.Next(tli); ok && fork < lsn+pg.LSN(len(b)) {
+		return b[:fork-lsn]
+	}
+	return b
+}
+
+// fetchFrom reads from the objects of the base's timeline; errMoved if none of them holds lsn.
+func (a *Archive) fetchFrom(ctx context.Context, base Base, lsn pg.LSN) ([]byte, error) {
 	key := segmentKey(base.Timeline, lsn, base.SegmentSize)
 	off := int64(lsn - lsn.SegmentStart(base.SegmentSize))
 	n := min(base.SegmentSize-off, readAhead)

@@ -30,6 +30,8 @@ const (
 	CodeSlotMissing = "slot_missing" // the slot is not there
 	CodeSlotLost    = "slot_lost"    // the server invalidated the slot
 	CodeSystemID    = "system_id"    // another cluster than the one the data came from
+	CodeTimeline    = "timeline"     // the server is on a timeline that was left: a former primary
+	CodeHistory     = "history"      // the server does not have the history of its timeline
 	CodeCommand     = "command"      // the server refused a replication command for another reason
 )
 

@@ -16,7 +16,8 @@ type Ancestor struct {
 // History is the line of descent of a timeline (timeline.c), oldest ancestor first. The zero value is a history nobody
 // knows; with a Timeline and no ancestors nothing is known of what came before it, or it is the first.
 //
-// Invariant: timelines rise.
+// Invariant: timelines rise, and ends do not fall: a timeline that forks off before its parent began leaves nothing of the
+// parent, and so much less of those before.
 type History struct {
 	Timeline  TimelineID
 	Ancestors []Ancestor
@@ -54,11 +55,13 @@ func ParseHistory(tli TimelineID, text string) (History, error) {
 		}
 		h.Ancestors = append(h.Ancestors, a)
 	}
+	for i := len(h.Ancestors) - 2; i >= 0; i-- {
+		h.Ancestors[i].End = min(h.Ancestors[i].End, h.Ancestors[i+1].End)
+	}
 	return h, nil
 }
 
-// At is the timeline that the byte at lsn belongs to (tliOfPointInHistory). The newest that had begun counts: a timeline
-// that forks off before its parent began leaves nothing of the parent.
+// At is the timeline that the byte at lsn belongs to (tliOfPointInHistory).
 func (h History) At(lsn LSN) TimelineID {
 	return h.newest(func(fork LSN) bool { return lsn >= fork })
 }
@@ -91,6 +94,15 @@ func (h History) Next(tli TimelineID) (next TimelineID, fork LSN, ok bool) {
 		next = a.Timeline
 	}
 	return 0, 0, false
+}
+
+// Line lists the timeline and its ancestors, the newest first.
+func (h History) Line() []TimelineID {
+	line := []TimelineID{h.Timeline}
+	for _, a := range slices.Backward(h.Ancestors) {
+		line = append(line, a.Timeline)
+	}
+	return line
 }
 
 // Has says that tli is the timeline or one of its ancestors.

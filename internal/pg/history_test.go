@@ -2,6 +2,7 @@ package pg
 
 import (
 	"errors"
+	"slices"
 	"testing"
 )
 
@@ -28,12 +29,15 @@ func TestHistory(t *testing.T) {
 	if next, fork, ok := h.Next(2); next != 3 || fork != 0x30ABCD0 || !ok {
 		t.Errorf("after 2: %d %s %v", next, fork, ok)
 	}
+	if line := h.Line(); !slices.Equal(line, []TimelineID{4, 3, 2, 1}) {
+		t.Error(line)
+	}
 	if _, _, ok := h.Next(4); ok || h.Has(5) || !h.Has(4) || !h.Has(1) {
 		t.Error("who belongs to it")
 	}
 	// Recovered to a point before its parent had begun: nothing is the parent's.
 	early, err := ParseHistory(3, "1\t0/5000000\tx\n2\t0/4000000\tx\n")
-	if err != nil || early.At(0x4800000) != 3 || early.At(0x3800000) != 1 {
+	if err != nil || early.At(0x4800000) != 3 || early.At(0x3800000) != 1 || early.FileAt(0x3800000, 1<<24) != 1 {
 		t.Errorf("%+v %v", early, err)
 	}
 }
