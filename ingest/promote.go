@@ -34,7 +34,7 @@ func (e *ForkError) Error() string {
 }
 
 // errNotDescended: the server's timeline does not come from the one here.
-var errNotDescended = errors.New("is not a continuation of the WAL here")
+var errNotDescended = errors.New("does not continue the WAL here")
 
 // covers says that nothing before an LSN is lost by a fork. What is published may reach over the header of a page that holds
 // no record yet; the fork is at the end of a record.
@@ -53,7 +53,7 @@ func (s *Service) sourceHistory(ctx context.Context, info receive.Info) (pg.Hist
 		return pg.History{}, err
 	}
 	if here := s.archive.History(); !h.Continues(here) {
-		return pg.History{}, fmt.Errorf("timeline %d of the source %w: timeline %d, at %s", h.Timeline, errNotDescended, here.Timeline, s.log.CommitLSN())
+		return pg.History{}, fmt.Errorf("timeline %d of the source %w, timeline %d to %s", h.Timeline, errNotDescended, here.Timeline, s.log.CommitLSN())
 	}
 	return h, nil
 }

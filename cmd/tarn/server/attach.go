@@ -28,6 +28,7 @@ func (s *Server) attached(ctx context.Context, fresh bool) error {
 	s.setState(admin.StateAttaching, nil)
 	opt := s.ingestOptions()
 	var tl *pageserver.Timeline
+	s.pages.Store(nil)
 	if fresh {
 		s.eng.Attach(nil)                  // what it held of the former pages is needed for the new ones
 		err := s.resyncAt(ctx, resyncCopy) // first: from here on the pages in the store are not of the WAL's history
@@ -48,6 +49,7 @@ func (s *Server) attached(ctx context.Context, fresh bool) error {
 			return err
 		}
 	}
+	s.pages.Store(tl)
 	ing, err := ingest.Open(ctx, opt)
 	if err != nil {
 		if tl != nil {
@@ -92,8 +94,20 @@ func receivesOn(err error) bool {
 func (s *Server) ingestOptions() ingest.Options {
 	return ingest.Options{
 		Source: receive.Source{URL: s.cfg.Source.URL}, Slot: s.cfg.Source.Slot, Synchronous: s.cfg.Source.Synchronous, DataDir: s.cfg.DataDir,
-		Store: s.store, Published: func() pg.LSN { return s.marks.At(admin.StagePublished) }, Logger: s.log,
+		Store: s.store, Published: func() pg.LSN { return s.marks.At(admin.StagePublished) }, Durable: s.durable, Logger: s.log,
 	}
+}
+
+// durable is the end of the WAL whose effects cannot be taken back: what is published, and what pages in the store hold. While
+// tables are made anew from a base backup, the former rows do not count.
+func (s *Server) durable() (lsn pg.LSN) {
+	if tl := s.pages.Load(); tl != nil {
+		lsn = max(tl.ResumeLSN(), tl.ConsistentLSN())
+	}
+	if eng := s.engine(); eng != nil && s.resyncStage() == resyncNone {
+		lsn = max(lsn, eng.Published())
+	}
+	return lsn
 }
 
 func (s *Server) pageOptions() pageserver.Options {
@@ -116,6 +130,7 @@ func (s *Server) follow(ctx context.Context, ing *ingest.Service, tl *pageserver
 			}
 			return err
 		}
+		s.pages.Store(tl)
 	}
 	defer tl.Close()
 	if s.resyncStage() == resyncCopy {
@@ -126,7 +141,7 @@ func (s *Server) follow(ctx context.Context, ing *ingest.Service, tl *pageserver
 	if id := ing.Cluster().SystemID; id != tl.SystemID() {
 		return fmt.Errorf("store %s holds pages of the cluster with system identifier %d, the source is %d: give another --store, or attach to the former source", s.cfg.Store, tl.SystemID(), id)
 	}
-	if tl.WALTimeline() != ing.Timeline() {
+	if !ing.History().Has(tl.WALTimeline()) {
 		return &stopError{admin.StateDiverged, fmt.Errorf("pages are of WAL timeline %d and WAL is of %d: `tarn resync --all` copies the source anew", tl.WALTimeline(), ing.Timeline())}
 	}
 	if tl.ResumeLSN() < ing.Base() {

@@ -155,7 +155,11 @@ func (r *redo) position(more bool) (at pg.LSN, whole bool) {
 //
 // Invariant: a cut is never below the last publication. Pages are durable less often than publications are made, so a
 // restart redoes WAL that is in the lake already.
+// Invariant: nothing is published behind a fork once it is known: the source is followed only if nothing was.
 func (r *redo) due(at pg.LSN) bool {
+	if fork := r.ing.Fork(); fork != 0 && at > fork {
+		return false
+	}
 	return r.tl.RedoLSN() >= r.tl.ConsistentLSN() && at >= r.s.eng.Published() && r.pending() && time.Since(r.lastCut) >= r.s.interval()+r.retry
 }
 
@@ -210,7 +214,7 @@ func (r *redo) wait(ctx context.Context) error {
 func (r *redo) cut(ctx context.Context, at pg.LSN) error {
 	r.s.marks.Advance(admin.StageCut, at)
 	_, last := r.tl.LastCommit()
-	point := materialize.CutPoint{LSN: at, Resume: r.tl.ResumeLSN(), Timeline: r.tl.WALTimeline(), SystemID: r.tl.SystemID(), CommitTime: last}
+	point := materialize.CutPoint{LSN: at, Resume: r.tl.ResumeLSN(), Timeline: r.timeline(), SystemID: r.tl.SystemID(), CommitTime: last}
 	r.lastCut = time.Now()
 	res, err := r.s.eng.Cut(ctx, point)
 	if err == nil && !res.Published {
@@ -227,6 +231,15 @@ func (r *redo) cut(ctx context.Context, at pg.LSN) error {
 		r.s.log.Warn("the end of the resync could not be noted; the next cut tries again", "error", err)
 	}
 	return r.flush(ctx)
+}
+
+// timeline is the WAL timeline of the last record redone. The first records of a timeline come before the one that speaks of
+// it, so the page store may not have heard of it.
+func (r *redo) timeline() pg.TimelineID {
+	if at := r.tl.RedoLSN(); at > 0 {
+		return max(r.tl.WALTimeline(), r.ing.History().At(at-1))
+	}
+	return r.tl.WALTimeline()
 }
 
 // failed decides what a failed cut means: the lake is unchanged, so the store is tried again, ever less often.
@@ -277,6 +290,9 @@ func (r *redo) close() {
 	}
 	if r.tl.RedoLSN() < r.tl.ConsistentLSN() {
 		return
+	}
+	if fork := r.ing.Fork(); fork != 0 && r.tl.RedoLSN() > fork {
+		return // these pages are not of the history that is followed
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lastFlushMax)
 	defer cancel()

@@ -10,8 +10,8 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,7 +25,7 @@ import (
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/progress"
 	"github.com/tarn-db/tarn/materialize"
-	"github.com/tarn-db/tarn/materialize/lake"
+	"github.com/tarn-db/tarn/pageserver"
 )
 
 // Options are what Run needs beside the configuration.
@@ -43,15 +43,18 @@ type Server struct {
 	progress progress.Sink
 	version  string
 
-	store objstore.Store
-	cat   *catalog.Catalog
-	eng   *materialize.Engine // set once, under mu; nil until the lake has been read
-	marks admin.Marks
-	fresh *admin.FreshnessTracker
+	store    objstore.Store
+	cat      *catalog.Catalog
+	eng      *materialize.Engine // set by the pipeline alone, under mu; nil until the lake has been read
+	lakeOpen bool                // eng has its local files open; under mu
+	marks    admin.Marks
+	fresh    *admin.FreshnessTracker
 
 	resync chan struct{} // asks for a new base backup
 	note   resyncNote    // of the resync asked for or under way
 	nudge  chan struct{} // wakes the redo loop without WAL
+
+	pages atomic.Pointer[pageserver.Timeline] // the page store attached; nil if there is none
 
 	mu     sync.Mutex // guards what follows
 	ing    *ingest.Service
@@ -131,34 +134,43 @@ func (s *Server) fatal(err error) {
 	os.Exit(1)
 }
 
-// pipeline runs source to lake, again from a new base backup whenever one is asked for.
-func (s *Server) pipeline(ctx context.Context) error {
-	eng, err := materialize.New(ctx, materialize.Options{
-		Store: s.store, Publisher: s.cat, Exclude: func(n lake.TableName) bool { return s.cfg.Tables.For(n.Database, n.Namespace, n.Name).Exclude },
-		ToastDir: filepath.Join(s.cfg.DataDir, "toast"), Fatal: s.fatal, MemoryBytes: s.lakeMemory(), Archive: s.archive, Copying: s.copying(), Logger: s.log,
-	})
-	if err != nil {
+// pipeline runs source to lake, again from a new base backup whenever one is asked for, and again from what is published
+// when the source was promoted.
+func (s *Server) pipeline(ctx context.Context) (err error) {
+	if err := s.readLake(ctx); err != nil {
 		return err
 	}
-	defer eng.Close()
-	s.mu.Lock()
-	s.eng = eng
-	s.mu.Unlock()
+	defer func() { err = errors.Join(err, s.closeLake()) }()
 	if err := s.loadResync(ctx); err != nil {
 		return err
 	}
-	for fresh, pause := s.resyncStage() == resyncCopy, resyncPauseMin; ; fresh = true {
+	followed := false
+	for fresh, pause := s.resyncStage() == resyncCopy, resyncPauseMin; ; s.marks.Rewind() {
 		err := s.attached(ctx, fresh)
+		var promoted *ingest.PromotedError
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.As(err, &promoted):
+			// What was redone behind the fork is forgotten as a crash forgets it, the engine's part included.
+			if err := s.rereadLake(ctx); err != nil {
+				return err
+			}
+			fresh, followed, pause = s.resyncStage() == resyncCopy, true, resyncPauseMin
+			continue
 		case errors.Is(err, errResync):
 			pause = resyncPauseMin
+		case followed && !fresh && !isStop(err): // the new primary may be away again, or its pg_hba.conf lack a line: no reason to end
+			s.retrying(err, pause)
+			if !sleep(ctx, pause) {
+				return ctx.Err()
+			}
+			pause = min(2*pause, resyncPauseMax)
+			continue
 		case !fresh && refusal(err):
 			return err
 		case fresh && passing(err): // it was asked for, so it is done once the source is back
-			s.setState(admin.StateAttaching, err)
-			s.log.Warn("the source cannot be attached to anew yet; trying again", "error", err, "in", pause)
+			s.retrying(err, pause)
 			if !sleep(ctx, pause) {
 				return ctx.Err()
 			}
@@ -173,7 +185,7 @@ func (s *Server) pipeline(ctx context.Context) error {
 			pause = resyncPauseMin
 		}
 		s.log.Info("starting again from a new base backup")
-		s.marks.Rewind()
+		fresh, followed = true, false
 	}
 }
 
@@ -182,6 +194,12 @@ const (
 	resyncPauseMin = time.Second
 	resyncPauseMax = 30 * time.Second
 )
+
+// retrying shows why the source is not attached to yet.
+func (s *Server) retrying(err error, pause time.Duration) {
+	s.setState(admin.StateAttaching, err)
+	s.log.Warn("the source cannot be attached to anew yet; trying again", "error", err, "in", pause)
+}
 
 // passing says whether time alone may cure an error: the source is away, or has no room for us now.
 func passing(err error) bool {
@@ -203,8 +221,13 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // asked for nothing is: what is published is served on.
 func refusal(err error) bool {
 	var attach *receive.AttachError
+	return !isStop(err) || errors.As(err, &attach)
+}
+
+// isStop says whether an error has a state of its own, which is shown until an operator acts.
+func isStop(err error) bool {
 	var stop *stopError
-	return !errors.As(err, &stop) || errors.As(err, &attach)
+	return errors.As(err, &stop)
 }
 
 // stopError is a failure of the running pipeline: the process lives on, what is published is served, and the status

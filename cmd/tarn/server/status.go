@@ -65,7 +65,7 @@ func sourceState(state admin.State, text string, is ingest.Status) (admin.State,
 	switch is.State {
 	case ingest.WALGap:
 		state = admin.StateWALGap
-	case ingest.Diverged, ingest.Promoted:
+	case ingest.Diverged:
 		state = admin.StateDiverged
 	case ingest.Failed:
 		state = admin.StateStopped
@@ -178,7 +178,7 @@ func (s *Server) sourceEnded(lsn pg.LSN) error {
 	}
 	is := ing.Status()
 	switch is.State {
-	case ingest.WALGap, ingest.Diverged, ingest.Promoted, ingest.Failed:
+	case ingest.WALGap, ingest.Diverged, ingest.Failed:
 		if is.LastError != nil && is.CommitLSN < lsn {
 			return fmt.Errorf("%s: %w", is.State, is.LastError)
 		}

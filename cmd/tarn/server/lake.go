@@ -1,0 +1,54 @@
+package server
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/tarn-db/tarn/materialize"
+	"github.com/tarn-db/tarn/materialize/lake"
+)
+
+// readLake makes an engine from what is published, and of this process the lake's writer.
+func (s *Server) readLake(ctx context.Context) error {
+	eng, err := materialize.New(ctx, materialize.Options{
+		Store: s.store, Publisher: s.cat, Exclude: func(n lake.TableName) bool { return s.cfg.Tables.For(n.Database, n.Namespace, n.Name).Exclude },
+		ToastDir: filepath.Join(s.cfg.DataDir, "toast"), Fatal: s.fatal, MemoryBytes: s.lakeMemory(), Archive: s.archive, Copying: s.copying(), Logger: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.eng, s.lakeOpen = eng, true
+	s.mu.Unlock()
+	return nil
+}
+
+// closeLake lets go of the engine's local files. What it knows of the tables is shown on.
+func (s *Server) closeLake() error {
+	s.mu.Lock()
+	eng, open := s.eng, s.lakeOpen
+	s.lakeOpen = false
+	s.mu.Unlock()
+	if !open {
+		return nil
+	}
+	return eng.Close()
+}
+
+// rereadLake forgets whatever the engine knows beyond what is published. It is tried until it succeeds: a store that fails
+// now was there a moment ago.
+func (s *Server) rereadLake(ctx context.Context) error {
+	if err := s.closeLake(); err != nil {
+		s.log.Warn("the index of large values was not closed properly; it is made anew", "error", err)
+	}
+	for pause := resyncPauseMin; ; pause = min(2*pause, resyncPauseMax) {
+		err := s.readLake(ctx)
+		if err == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		s.retrying(err, pause)
+		if !sleep(ctx, pause) {
+			return ctx.Err()
+		}
+	}
+}
