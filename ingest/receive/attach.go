@@ -84,6 +84,10 @@ func attachError(err error, cfg *pgconn.Config) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
+	var standby *AttachError
+	if errors.As(err, &standby) { // refuseStandby's: no other host answers, or none is the primary
+		return standby
+	}
 	at := fmt.Sprintf("%s:%d", cfg.Host, cfg.Port)
 	if strings.HasPrefix(cfg.Host, "/") {
 		at = fmt.Sprintf("%s (port %d)", cfg.Host, cfg.Port)

@@ -44,9 +44,6 @@ func inspect(ctx context.Context, conn *pgconn.PgConn) (info Info, err error) {
 		return info, &AttachError{Code: CodeVersion, Msg: "the server is Postgres " + info.Version, Fix: "attach to 15, 16, 17 or 18"}
 	}
 	info.Major = pg.Major(major)
-	if conn.ParameterStatus("in_hot_standby") == "on" {
-		return info, &AttachError{Code: CodeStandby, Msg: "the server is a standby", Fix: "attach to its primary"}
-	}
 	if err = identify(ctx, conn, &info); err != nil {
 		return info, err
 	}

@@ -51,6 +51,9 @@ func connect(ctx context.Context, src Source) (*pgconn.PgConn, error) {
 	} else if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = "tarn"
 	}
+	// Of several hosts the one that is the primary, whatever target_session_attrs says: for that pgconn asks in SQL, which a
+	// physical walsender does not take.
+	cfg.ValidateConnect = refuseStandby
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = connectTimeoutDefault
 	}
@@ -71,6 +74,14 @@ func connect(ctx context.Context, src Source) (*pgconn.PgConn, error) {
 		case <-time.After(walsenderPause):
 		}
 	}
+}
+
+// refuseStandby makes pgconn try the next host.
+func refuseStandby(_ context.Context, conn *pgconn.PgConn) error {
+	if conn.ParameterStatus("in_hot_standby") == "on" {
+		return &AttachError{Code: CodeStandby, Msg: "the server at " + conn.Conn().RemoteAddr().String() + " is a standby", Fix: "attach to its primary"}
+	}
+	return nil
 }
 
 // closeConn says goodbye without waiting long: the server may be gone.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -180,38 +179,4 @@ func holdSlot(t *testing.T, srv *pgtest.Server) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	t.Fatal("the slot did not become active")
-}
-
-// standbyOf starts a streaming standby.
-func standbyOf(t *testing.T, primary *pgtest.Server) *pgtest.Server {
-	t.Helper()
-	program := filepath.Join(primary.BinDir(), "pg_basebackup")
-	if _, err := os.Stat(program); err != nil {
-		pgtest.Missing(t, "these binaries come without pg_basebackup")
-	}
-	dir, err := os.MkdirTemp("", "standby")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	cmd := exec.CommandContext(t.Context(), program, "-D", filepath.Join(dir, "data"), "-c", "fast", "-R", "-X", "stream",
-		"-d", primary.ConnString("postgres"))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("pg_basebackup: %v: %s", err, out)
-	}
-	port, err := pgtest.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	auto := filepath.Join(dir, "data", "postgresql.auto.conf")
-	b, err := os.ReadFile(auto)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The last line of a setting wins.
-	text := fmt.Sprintf("%s\nport = %d\nunix_socket_directories = '%s'\n", b, port, dir)
-	if err := os.WriteFile(auto, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return pgtest.NewTestServer(t, pgtest.Options{Bin: primary.BinDir(), Dir: dir, Port: port, KeepData: true})
 }
