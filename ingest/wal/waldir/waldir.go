@@ -101,11 +101,11 @@ func (s *Source) Read(lsn pg.LSN, dst []byte) (int, error) {
 	}
 	// Behind the switch a file of a former timeline holds what did not become history: records that are whole and follow
 	// each other, so that nothing else would tell them.
-	dst = dst[:min(pg.LSN(len(dst)), s.openEnd-min(s.openEnd, lsn))]
-	n, err := 0, io.EOF
-	if len(dst) > 0 {
-		n, err = s.open.ReadAt(dst, int64(lsn-start))
+	if lsn >= s.openEnd {
+		return 0, s.missing(start)
 	}
+	dst = dst[:min(pg.LSN(len(dst)), s.openEnd-lsn)]
+	n, err := s.open.ReadAt(dst, int64(lsn-start))
 	if n > 0 {
 		return n, nil
 	}
@@ -126,6 +126,15 @@ func (s *Source) end() error {
 	return io.EOF
 }
 
+// missing says what it means that there is no file for a segment, or none of the timeline wanted.
+func (s *Source) missing(start pg.LSN) error {
+	if n := len(s.starts); n > 0 && s.starts[n-1] > start {
+		return &pg.CorruptError{LSN: start, What: fmt.Sprintf("WAL segment %s is not in %s, later ones are",
+			pg.WALFileName(s.history.FileAt(start, s.opts.SegmentSize), start, s.opts.SegmentSize), s.dir)}
+	}
+	return s.end()
+}
+
 func (s *Source) openSegment(start pg.LSN) error {
 	if err := s.Close(); err != nil {
 		return err
@@ -138,11 +147,7 @@ func (s *Source) openSegment(start pg.LSN) error {
 		seg, ok = s.files[start]
 	}
 	if !ok {
-		if n := len(s.starts); n > 0 && s.starts[n-1] > start {
-			return &pg.CorruptError{LSN: start, What: fmt.Sprintf("WAL segment %s is not in %s, later ones are",
-				pg.WALFileName(s.opts.Timeline, start, s.opts.SegmentSize), s.dir)}
-		}
-		return s.end()
+		return s.missing(start)
 	}
 	f, err := os.Open(filepath.Join(s.dir, seg.name))
 	if errors.Is(err, fs.ErrNotExist) { // renamed from .partial or removed since the scan
