@@ -61,10 +61,15 @@ func OpenS3(ctx context.Context, bucket, prefix string, o S3Options) (*S3, error
 	return s, s.connect(ctx)
 }
 
-// limited bounds a call by time: the options' and what so many bytes may take.
+// limited bounds a call by time.
 func (s *S3) limited(ctx context.Context, bytes int64) (context.Context, context.CancelFunc) {
-	const slowest = 256 << 10 // bytes per second
-	return context.WithTimeoutCause(ctx, s.opts.Timeout+time.Duration(bytes/slowest)*time.Second, errS3TooLong)
+	return context.WithTimeoutCause(ctx, s.limit(bytes), errS3TooLong)
+}
+
+// limit is how long a call may take: the options' and what so many bytes may.
+func (s *S3) limit(bytes int64) time.Duration {
+	const slowest, largest = 256 << 10, 5 << 40 // bytes per second, and in an object
+	return s.opts.Timeout + time.Duration(min(bytes, largest)/slowest)*time.Second
 }
 
 func (s *S3) at(key string) (*string, error) {
@@ -116,18 +121,32 @@ func (s *S3) read(ctx context.Context, key, byteRange string) ([]byte, ObjectInf
 	if byteRange != "" {
 		in.Range = &byteRange
 	}
-	ctx, cancel := s.limited(ctx, 0)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r := &reading{s: s, key: key, in: in, limit: time.AfterFunc(s.limit(0), func() { cancel(errS3TooLong) })}
+	defer r.limit.Stop()
 	for attempt := 1; ; attempt++ {
-		data, info, err := s.readOnce(ctx, key, in)
+		data, info, err := r.once(ctx)
 		var cut *cutBody
-		if err == nil || !errors.As(err, &cut) || attempt >= s.opts.MaxAttempts {
+		switch {
+		case err != nil && errors.Is(context.Cause(ctx), errS3TooLong):
+			return nil, ObjectInfo{}, s.fail("GetObject", key, errS3TooLong)
+		case err == nil || !errors.As(err, &cut) || attempt >= s.opts.MaxAttempts:
 			return data, info, err
 		}
-		if err := s.backoff(ctx, attempt); err != nil {
-			return nil, ObjectInfo{}, s.fail("GetObject", key, cut)
+		if s.backoff(ctx, attempt) != nil {
+			return nil, ObjectInfo{}, err
 		}
 	}
+}
+
+// reading is one read with all its attempts. How long it may take follows from how much the service says it is.
+type reading struct {
+	s     *S3
+	key   string
+	in    *s3.GetObjectInput
+	limit *time.Timer
+	grown bool
 }
 
 // cutBody is an answer whose body could not be read to its end.
@@ -136,8 +155,9 @@ type cutBody struct{ err error }
 func (c *cutBody) Error() string { return "the answer was cut off: " + c.err.Error() }
 func (c *cutBody) Unwrap() error { return c.err }
 
-func (s *S3) readOnce(ctx context.Context, key string, in *s3.GetObjectInput) ([]byte, ObjectInfo, error) {
-	out, err := s.client.GetObject(ctx, in)
+func (r *reading) once(ctx context.Context) ([]byte, ObjectInfo, error) {
+	s, key := r.s, r.key
+	out, err := s.client.GetObject(ctx, r.in)
 	if err != nil {
 		return nil, ObjectInfo{}, s.fail("GetObject", key, err)
 	}
@@ -145,6 +165,10 @@ func (s *S3) readOnce(ctx context.Context, key string, in *s3.GetObjectInput) ([
 	size := aws.ToInt64(out.ContentLength)
 	if out.ContentLength == nil || size < 0 {
 		return nil, ObjectInfo{}, s.fail("GetObject", key, errors.New("the answer does not say how long it is"))
+	}
+	if !r.grown && r.limit.Stop() { // once: the whole call is bounded
+		r.grown = true
+		r.limit.Reset(s.limit(size))
 	}
 	data, err := readExactly(out.Body, size)
 	if err != nil {

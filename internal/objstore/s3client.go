@@ -246,11 +246,13 @@ func (c *stallConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// Write is net.Conn's, within the limit for each piece.
+// Write is net.Conn's, within the limit for each piece. The read that waits for the answer began before the request did, on a
+// connection used before perhaps long before: it has the limit from each piece on, or a large request that goes up slowly,
+// and any request on a connection that was idle, would seem to stand still.
 func (c *stallConn) Write(p []byte) (n int, err error) {
 	const piece = 64 << 10
 	for n < len(p) && err == nil {
-		if err = c.SetWriteDeadline(time.Now().Add(c.limit)); err != nil {
+		if err = c.SetDeadline(time.Now().Add(c.limit)); err != nil {
 			break
 		}
 		var m int
