@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,9 +37,14 @@ type s3Case struct {
 // s3Interval is publish.interval, the least there is: what is measured is the publication, not the wait for it.
 const s3Interval = 20 * time.Millisecond
 
-const s3Tables = 200
+// The tables and the rows in each.
+const (
+	s3Tables = 200
+	s3Rows   = 1000
+)
 
-// s3Bench commits one transaction after the other, each changing a row in some tables, and waits for each in the lake.
+// s3Bench commits one transaction after the other, each changing a row in some tables, and waits for each in the lake. It is
+// another row each time, so that a publication has a data file and a delete file for each table, as most have.
 func s3Bench(ctx context.Context, o options) (_ *s3Figures, err error) {
 	dir := filepath.Join(o.dir, "s3")
 	if err := os.RemoveAll(dir); err != nil {
@@ -58,6 +64,7 @@ func s3Bench(ctx context.Context, o options) (_ *s3Figures, err error) {
 		return nil, err
 	}
 	defer proxy.Close()
+	proxy.Kind = s3Kind
 	srv, err := pgtest.Start(ctx, pgtest.Options{Databases: []string{"app"}, Settings: map[string]string{"autovacuum": "off"}})
 	if err != nil {
 		return nil, err
@@ -65,7 +72,7 @@ func s3Bench(ctx context.Context, o options) (_ *s3Figures, err error) {
 	defer func() { err = errors.Join(err, srv.Remove()) }()
 	var make strings.Builder
 	for i := range s3Tables {
-		fmt.Fprintf(&make, "create table t%d as select i as id, i as n, repeat('x', 20) as t from generate_series(1, 100) i;", i)
+		fmt.Fprintf(&make, "create table t%d as select i as id, i as n, repeat('x', 20) as t from generate_series(1, %d) i;", i, s3Rows)
 	}
 	if err := srv.Exec(ctx, "app", make.String()); err != nil {
 		return nil, err
@@ -80,11 +87,11 @@ func s3Bench(ctx context.Context, o options) (_ *s3Figures, err error) {
 		return nil, err
 	}
 	defer t.stop()
-	f := &s3Figures{}
+	f, turn := &s3Figures{}, 0
 	for _, latency := range []int{0, 5, 20} {
 		for _, tables := range []int{1, 20, s3Tables} {
 			proxy.SetLatency(time.Duration(latency) * time.Millisecond)
-			c, err := s3Run(ctx, t, srv, proxy, tables, max(20, 100/(1+tables/20)))
+			c, err := s3Run(ctx, t, srv, proxy, tables, max(20, 100/(1+tables/20)), &turn)
 			if err != nil {
 				return f, err
 			}
@@ -96,16 +103,17 @@ func s3Bench(ctx context.Context, o options) (_ *s3Figures, err error) {
 	return f, nil
 }
 
-func s3Run(ctx context.Context, t *tarn, srv *pgtest.Server, proxy *s3test.Proxy, tables, runs int) (s3Case, error) {
+func s3Run(ctx context.Context, t *tarn, srv *pgtest.Server, proxy *s3test.Proxy, tables, runs int, turn *int) (s3Case, error) {
 	c := s3Case{Tables: tables, Runs: runs, ByKind: map[string]float64{}}
-	var change strings.Builder
-	for i := range tables {
-		fmt.Fprintf(&change, "update t%d set n = n + 1 where id = 7;", i)
-	}
 	var took []float64
 	for i := range runs + 3 {
 		if i == 3 { // the first ones are for the tables' first changes
 			proxy.TakeTraffic()
+		}
+		*turn++
+		var change strings.Builder
+		for j := range tables {
+			fmt.Fprintf(&change, "update t%d set n = n + 1 where id = %d;", j, 1+*turn%s3Rows)
 		}
 		if err := srv.Exec(ctx, "app", change.String()); err != nil {
 			return c, err
@@ -134,4 +142,18 @@ func s3Run(ctx context.Context, t *tarn, srv *pgtest.Server, proxy *s3test.Proxy
 		c.ByKind[kind] = round(float64(n)/float64(runs), 1)
 	}
 	return c, nil
+}
+
+// s3Kind tells requests by what they are for.
+func s3Kind(r *http.Request) string {
+	path := r.URL.Path + r.URL.Query().Get("prefix")
+	for _, k := range []struct{ part, what string }{
+		{".tids", "TID set"}, {"-deletes-", "delete file"}, {".parquet", "data file"}, {".metadata.json", "metadata.json"},
+		{"/metadata/snap-", "manifest list"}, {"/metadata/", "manifest"}, {"catalog/log/", "log entry"}, {"catalog/checkpoint/", "checkpoint"}, {"/wal/", "WAL"},
+	} {
+		if strings.Contains(path, k.part) {
+			return s3test.Kind(r) + " " + k.what
+		}
+	}
+	return s3test.Kind(r) + " other"
 }

@@ -34,7 +34,8 @@ type Fault struct {
 // Proxy stands before an S3 server, counts requests and plays faults, the first rule that is due. Signatures stay valid: the
 // Host header goes through as it came.
 type Proxy struct {
-	URL string
+	URL  string
+	Kind func(*http.Request) string // what TakeTraffic counts a request as, Kind if nil; set before the first one
 
 	server *httptest.Server
 	next   http.Handler
@@ -123,7 +124,7 @@ func (p *Proxy) SetLatency(d time.Duration) {
 
 // Traffic is what has gone through.
 type Traffic struct {
-	Requests map[string]int // by kind: GET, HEAD, PUT, PUT if-none-match, PUT if-match, POST, DELETE, LIST
+	Requests map[string]int // by Proxy.Kind; by Kind: GET, HEAD, PUT, PUT if-none-match, PUT if-match, POST, DELETE, LIST
 	Sent     int64          // bytes of bodies to the server
 	Received int64          // bytes of bodies from it
 }
@@ -146,7 +147,8 @@ func (p *Proxy) TakeTraffic() Traffic {
 	return t
 }
 
-func kind(r *http.Request) string {
+// Kind tells requests by their method and condition.
+func Kind(r *http.Request) string {
 	switch {
 	case r.Method == http.MethodGet && r.URL.Query().Has("list-type"):
 		return "LIST"
@@ -162,6 +164,10 @@ func kind(r *http.Request) string {
 func (p *Proxy) due(r *http.Request) (Fault, time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	kind := p.Kind
+	if kind == nil {
+		kind = Kind
+	}
 	p.counts[kind(r)]++
 	p.in += max(0, r.ContentLength)
 	for _, u := range p.rules {
