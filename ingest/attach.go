@@ -33,18 +33,16 @@ func (s *Service) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.info = info
 	if known.SystemID != 0 {
 		if err := receive.CheckSystemID(info, known.SystemID); err != nil {
 			return err
 		}
-	}
-	if known.SystemID != 0 {
 		if err := s.refuseFormer(info); err != nil { // no slot is made there
 			s.setState(Refused, err) // Run tries again: an address may lead to the new primary yet
 			return s.settle(ctx, known, receive.Slot{})
 		}
 	}
+	s.info = info
 	slot, _, err := receive.EnsureSlot(ctx, s.opt.Source, s.opt.Slot)
 	if errors.As(err, &ae) && (ae.Temporary() || ae.Code == receive.CodeSlotLost) && known.SystemID != 0 {
 		s.setState(Refused, err) // Run finds it again and says what it means
@@ -89,7 +87,8 @@ func (s *Service) settle(ctx context.Context, known raftlog.Cluster, slot receiv
 		}
 		return s.beginArchive(ctx, known, s.log.Timeline(), start)
 	case start == 0, archived > end, base.Timeline != s.log.Timeline():
-		// Lost, or put back from an older copy: the store is ahead of it.
+		// Lost, or put back from an older copy, or left behind in a switch of timelines: the store is ahead of it.
+		s.opt.Logger.Info("data folder is empty or behind: going on from the store", "archived_lsn", archived.String())
 		return s.restore(ctx, known, base, archived)
 	case start > archived:
 		return fmt.Errorf("the store's WAL ends at %s and the data folder's begins at %s: %w; tarn resync --all starts over", archived, start, raftlog.ErrGap)
@@ -120,7 +119,6 @@ func (s *Service) beginArchive(ctx context.Context, c raftlog.Cluster, tli pg.Ti
 // can be sealed from the log.
 func (s *Service) restore(ctx context.Context, c raftlog.Cluster, base archive.Base, archived pg.LSN) error {
 	from := archived.SegmentStart(c.SegmentSize)
-	s.opt.Logger.Info("data folder is empty or behind: going on from the store", "archived_lsn", archived.String())
 	if err := s.log.Reset(ctx, c, base.Timeline, from); err != nil {
 		return err
 	}

@@ -26,11 +26,11 @@ func (e *PromotedError) Error() string {
 type ForkError struct {
 	From, To pg.TimelineID
 	Fork     pg.LSN
-	Durable  pg.LSN
+	Durable  pg.LSN // what Options.Durable said
 }
 
 func (e *ForkError) Error() string {
-	return fmt.Sprintf("the source was promoted to timeline %d, which forked from timeline %d at %s, before %s, the end of what is published", e.To, e.From, e.Fork, e.Durable)
+	return fmt.Sprintf("the source was promoted to timeline %d, which forked from timeline %d at %s, before %s, to where tables or pages are published", e.To, e.From, e.Fork, e.Durable)
 }
 
 // errNotDescended: the server's timeline does not come from the one here.
@@ -66,6 +66,11 @@ func (s *Service) checkTimeline(ctx context.Context, info receive.Info) error {
 		return nil
 	}
 	h, err := s.sourceHistory(ctx, info)
+	var ae *receive.AttachError
+	if info.Timeline == here && errors.As(err, &ae) && ae.Code == receive.CodeHistory {
+		s.opt.Logger.Warn("whether the source's timeline is the one followed so far is not known", "error", err)
+		return nil
+	}
 	if err != nil || info.Timeline == here {
 		return err
 	}

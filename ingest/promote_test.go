@@ -235,9 +235,30 @@ func TestFormerPrimary(t *testing.T) {
 		return st.State == Refused && errors.As(st.LastError, &ae) && ae.Code == receive.CodeTimeline
 	})
 	t.Log(f.now().Status().LastError)
+	f.stop()
+	f = follow(t, opt) // at a start no less
+	if st := f.now().Status(); st.LastError == nil || st.Source.Timeline != 0 {
+		t.Fatalf("%+v", st)
+	}
 	if n := srv.One("SELECT count(*) FROM pg_replication_slots"); n != "0" || f.now().Timeline() != 2 || f.now().CommitLSN() < end {
 		t.Fatalf("%s slots, timeline %d, committed %s", n, f.now().Timeline(), f.now().CommitLSN())
 	}
+}
+
+// A server that has lost its history file is streamed from on, and not followed further.
+func TestHistoryFileGone(t *testing.T) {
+	srv := startServer(t, keepAll)
+	f := follow(t, testOptions(t, srv))
+	work(t, srv)
+	promote(srv)
+	end := work(t, srv)
+	f.now().eventually("followed", func() bool { return f.now().Timeline() == 2 && f.now().CommitLSN() >= end })
+	name := filepath.Join(srv.DataDir(), "pg_wal", "00000002.history")
+	srv.Must(os.Rename(name, name+".away"))
+	srv.FastStop(20 * time.Second)
+	srv.StartAgain()
+	end = work(t, srv)
+	f.now().eventually("streams on", func() bool { return f.now().CommitLSN() >= end })
 }
 
 // TestOtherSecondTimeline: two standbys of one primary were promoted, both to timeline 2. They are not taken for each other.
