@@ -27,8 +27,14 @@ type leafStats struct {
 	low, high           []byte // of bytes, at most boundBytes; of fixed decimals, whole
 }
 
-// init decides what is kept. UUIDs have no bounds: Java's order of UUIDs is signed, Iceberg's spec says unsigned, and a
-// reader of the first kind would skip files that hold what it looks for.
+// misread says of which types the statistics of row groups mislead engines, which skip what holds rows that are asked for.
+// Java's order of UUIDs is signed (Iceberg's spec says unsigned), Spark's reader applies it to row groups too. Parquet's statistics of
+// floats leave NaN out, and to Spark, DuckDB and Postgres it is the greatest value.
+func misread(kind lake.Kind) bool {
+	return kind == lake.UUID || kind == lake.Float || kind == lake.Double
+}
+
+// init decides what is kept. UUIDs have no bounds, for misread's reason.
 func (s *leafStats) init(b *column.Builder) {
 	s.bounded = b.MaxRep == 0 && b.Field.Type.Kind != lake.UUID
 }
@@ -137,7 +143,9 @@ func signedLess(a, b []byte) bool {
 // result gives the bounds in Iceberg's single-value serialization (spec, "Appendix D").
 func (s *leafStats) result(b *column.Builder) lake.ColumnStats {
 	c := lake.ColumnStats{FieldID: b.Field.ID, Values: s.values, Nulls: s.nulls, NaNs: s.nans}
-	if !s.bounded || !s.some {
+	// Where there is a NaN the other values do not bound the column, see misread. The count of NaNs is no help: engines skip
+	// files by bounds alone.
+	if !s.bounded || !s.some || s.nans > 0 {
 		return c
 	}
 	switch t := b.Field.Type; t.Kind {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/apache/arrow-go/v18/parquet/file"
 	"pgregory.net/rapid"
 
 	"github.com/tarn-db/tarn/materialize/lake"
@@ -46,7 +47,6 @@ for name, typ, low, high in json.loads(sys.argv[1]):
 i 0 9
 l 0 19999059997
 f 0.0 4999.75
-d -2499.875 -0.125
 dec9 -199.99 0.00
 dec18 -500 19499
 dec38 -5.00E-8 0.0000019499
@@ -58,7 +58,7 @@ s text number 0 ü text number 99 ü
 bin b'\x00\x00\xff' b'\x00\xff\xff'
 with.dot 7 7
 `
-	// Row 0 has NaN for d, so that the greatest is row 1's; Float's lower bound is -0.0.
+	// d has no bounds, as it has NaN; Float's lower bound is -0.0.
 	if norm(got) != norm(want) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -74,6 +74,33 @@ with.dot 7 7
 	}
 	if len(f.SplitOffsets) != 3 || f.SplitOffsets[0] != 4 {
 		t.Errorf("row groups at %v", f.SplitOffsets)
+	}
+}
+
+// TestRowGroupsWithoutMisreadStatistics: floats and UUIDs have none, other types have.
+func TestRowGroupsWithoutMisreadStatistics(t *testing.T) {
+	s := everyKind()
+	data, _ := writeFile(t, Options{Schema: s, RowGroupRows: 8192}, 20000)
+	r, err := file.NewParquetReader(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := map[string]bool{"f": true, "d": true, "u": true}
+	for g := range r.NumRowGroups() {
+		for i := range s.Fields[:15] {
+			chunk, err := r.MetaData().RowGroup(g).ColumnChunk(i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stats, err := chunk.Statistics()
+			if err != nil {
+				t.Fatal(err)
+			}
+			name, has := s.Fields[i].Name, stats != nil && stats.HasMinMax()
+			if has == without[name] {
+				t.Errorf("row group %d, column %s: bounds: %v", g, name, has)
+			}
+		}
 	}
 }
 
@@ -157,6 +184,41 @@ func TestDistinctIn(t *testing.T) {
 	} {
 		if got := distinctIn(c.total, c.n, c.d); got < c.low || got > c.high || math.IsNaN(got) {
 			t.Errorf("%v of %v distinct in a sample of %v: %v among %v", c.d, c.n, c.n, got, c.total)
+		}
+	}
+}
+
+// TestUUIDsWithoutDictionary, however often they repeat.
+func TestUUIDsWithoutDictionary(t *testing.T) {
+	for kind, want := range map[lake.Kind]bool{lake.UUID: false, lake.String: true} {
+		var buf bytes.Buffer
+		w, err := NewWriter(Options{Schema: lake.Schema{Fields: []lake.Field{{ID: 1, Name: "v", Type: typ(kind)}}}}, &buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 5000 {
+			if v := []byte("0123456789abcdef"); kind == lake.UUID {
+				w.Columns()[0].AppendFixed(v)
+			} else {
+				w.Columns()[0].AppendBytes(v)
+			}
+			if err := w.EndRow(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r, err := file.NewParquetReader(bytes.NewReader(buf.Bytes()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		chunk, err := r.MetaData().RowGroup(0).ColumnChunk(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if chunk.HasDictionaryPage() != want {
+			t.Errorf("kind %d has a dictionary: %v", kind, !want)
 		}
 	}
 }

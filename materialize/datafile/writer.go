@@ -272,7 +272,12 @@ func (w *Writer) properties(final bool) *parquet.WriterProperties {
 	dictionaries := int64(0)
 	for i, l := range w.leaves {
 		path := w.schema.paths[i]
+		if misread(l.Field.Type.Kind) {
+			props = append(props, parquet.WithStatsFor(path, false))
+		}
 		switch {
+		case l.Field.Type.Kind == lake.UUID && l.MaxRep == 0:
+			// No dictionary, for misread's reason: Spark compares a range with its values too, in Java's order.
 		case w.scratch.dictionaryPays(l, rows):
 			dictionaries++
 			props = append(props, parquet.WithDictionaryFor(path, true))
