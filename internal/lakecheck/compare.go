@@ -113,13 +113,14 @@ func match(reader string, all []column, lake reply) (found []column, leftOut, pr
 		types[col.Name] = col.Type
 	}
 	for _, col := range all {
-		got, there := types[col.name]
-		delete(types, col.name)
+		shown := shownName(reader, col.name)
+		got, there := types[shown]
+		delete(types, shown)
 		switch {
 		case there && col.rule.lake == "":
 			problems = append(problems, fmt.Sprintf("%s: column %s is %s in the lake, should be left out", reader, col.name, got))
-		case there && !sameType(got, col.rule.lake):
-			problems = append(problems, fmt.Sprintf("%s: column %s is %s in the lake, want %s", reader, col.name, got, col.rule.lake))
+		case there && !sameType(got, shownType(reader, col.rule.lake)):
+			problems = append(problems, fmt.Sprintf("%s: column %s is %s in the lake, want %s", reader, col.name, got, shownType(reader, col.rule.lake)))
 		case there:
 			found = append(found, col)
 		case col.rule.lake == "" || col.rule.optional:
@@ -223,7 +224,10 @@ func (c *comparison) extraTables(known []TableName) ([]TableReport, error) {
 			return nil, err
 		}
 		for _, name := range names {
-			if !slices.Contains(known, name) {
+			same := func(k TableName) bool {
+				return shownName(r.Name(), k.Namespace) == name.Namespace && shownName(r.Name(), k.Table) == name.Table
+			}
+			if !slices.ContainsFunc(known, same) {
 				out = append(out, TableReport{Table: name, Problems: []string{r.Name() + ": the table is not in Postgres"}})
 			}
 		}

@@ -24,10 +24,16 @@ var readerFiles embed.FS
 const (
 	PyIceberg = "pyiceberg"
 	DuckDB    = "duckdb"
+	Spark     = "spark"
+	Trino     = "trino"
+	Polars    = "polars"
 )
 
+// Engines are all readers, the quick ones first.
+var Engines = []string{PyIceberg, DuckDB, Polars, Spark, Trino}
+
 const (
-	readerStartTimeout = 60 * time.Second
+	readerStartTimeout = 3 * time.Minute // a Java server on a busy machine
 	readerReplyTimeout = 10 * time.Minute
 )
 
@@ -35,7 +41,6 @@ const (
 type Reader struct {
 	name   string
 	dir    string
-	env    []string
 	cmd    *exec.Cmd
 	in     io.WriteCloser
 	out    *bufio.Reader
@@ -46,27 +51,31 @@ type Reader struct {
 // ErrReader is wrapped by every error of a reader process.
 var ErrReader = errors.New("foreign reader")
 
-// StartReader starts PyIceberg or DuckDB in a Python that has it (FindPython). The process lives until Close. env is added to
-// its environment: AWS_* variables, to read from an S3 store.
+// StartReader starts a reader in a Python that has it (FindPython). The process lives until Close. For a lake in an S3 store it
+// needs AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, from env or its own environment.
 func StartReader(ctx context.Context, python, name string, env ...string) (*Reader, error) {
+	java, err := javaEnv(name, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w %s: %w", ErrReader, name, err)
+	}
 	dir, err := os.MkdirTemp("", "lakecheck")
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{name: name, dir: dir, env: env}
-	if err := r.start(ctx, python); err != nil {
+	r := &Reader{name: name, dir: dir}
+	if err := r.start(ctx, python, append(java, env...)); err != nil {
 		return nil, errors.Join(fmt.Errorf("%w %s: %w", ErrReader, name, err), r.Close())
 	}
 	return r, nil
 }
 
-func (r *Reader) start(ctx context.Context, python string) error {
+func (r *Reader) start(ctx context.Context, python string, env []string) error {
 	if err := os.CopyFS(r.dir, readerFiles); err != nil {
 		return err
 	}
 	r.cmd = exec.Command(python, "-u", filepath.Join(r.dir, "readers", "serve.py"), r.name)
 	r.cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1", "HOME="+r.dir, "TZ=UTC")
-	r.cmd.Env = append(r.cmd.Env, r.env...)
+	r.cmd.Env = append(r.cmd.Env, env...)
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	r.cmd.Stderr = &r.stderr
 	in, err := r.cmd.StdinPipe()
@@ -88,7 +97,7 @@ func (r *Reader) start(ctx context.Context, python string) error {
 	return err
 }
 
-// Name is PyIceberg or DuckDB.
+// Name is one of Engines.
 func (r *Reader) Name() string { return r.name }
 
 // request is what readers/serve.py takes.
@@ -101,6 +110,8 @@ type request struct {
 	Columns   []string `json:"columns"`
 	Keep      int      `json:"keep,omitempty"`
 	SQL       string   `json:"sql,omitempty"`
+	Where     []Term   `json:"where,omitempty"`
+	At        *At      `json:"at,omitempty"`
 }
 
 type reply struct {
@@ -117,8 +128,9 @@ type reply struct {
 	Checksum string     `json:"checksum"`
 	Rows     [][]string `json:"rows"`
 
-	LSNs   []string    `json:"lsns"`
-	Result [][]*string `json:"result"`
+	LSNs      []string    `json:"lsns"`
+	Snapshots []Snapshot  `json:"snapshots"`
+	Result    [][]*string `json:"result"`
 }
 
 func (r *Reader) do(ctx context.Context, req request) (reply, error) {
@@ -189,6 +201,7 @@ func (r *Reader) Close() error {
 		killer := time.AfterFunc(5*time.Second, func() { _ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL) })
 		_ = r.cmd.Wait()
 		killer.Stop()
+		_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL) // a server of its that is left
 	}
 	return os.RemoveAll(r.dir)
 }

@@ -13,11 +13,21 @@ import (
 var ErrNoPython = errors.New("no Python that has the reader")
 
 // modules a reader imports.
-var modules = map[string]string{PyIceberg: "pyiceberg, pyarrow", DuckDB: "duckdb, pyarrow, duckdb_extension_httpfs, duckdb_extension_avro, duckdb_extension_iceberg"}
+var modules = map[string]string{
+	PyIceberg: "pyiceberg, pyarrow",
+	DuckDB:    "duckdb, pyarrow, duckdb_extension_httpfs, duckdb_extension_avro, duckdb_extension_iceberg",
+	Polars:    "polars, pyiceberg, pyarrow",
+	Spark:     "pyarrow",
+	Trino:     "trino, pyarrow",
+}
 
 // FindPython returns a Python interpreter that can import a reader's modules: TARN_PYTHON, .cache/venv under one of the
-// roots or a folder above the working directory, or python3 on PATH.
+// roots or a folder above the working directory, or python3 on PATH. For Spark and Trino it also looks for the engine and a JDK, which
+// StartReader finds again.
 func FindPython(ctx context.Context, reader string, roots ...string) (string, error) {
+	if _, err := javaEnv(reader, roots); err != nil {
+		return "", err
+	}
 	var tried []string
 	for _, candidate := range pythonCandidates(roots) {
 		path, err := exec.LookPath(candidate)
@@ -34,12 +44,7 @@ func FindPython(ctx context.Context, reader string, roots ...string) (string, er
 
 func pythonCandidates(roots []string) []string {
 	candidates := []string{os.Getenv("TARN_PYTHON")}
-	if dir, err := os.Getwd(); err == nil {
-		for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-			roots = append(roots, dir)
-		}
-	}
-	for _, root := range roots {
+	for _, root := range aboveWorkingDirectory(roots) {
 		candidates = append(candidates, filepath.Join(root, ".cache", "venv", "bin", "python"))
 	}
 	return append(candidates, "python3")

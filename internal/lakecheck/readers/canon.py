@@ -19,6 +19,8 @@ The checksum of a table is the number of rows and the sum, modulo 2**128, of the
 depends on the multiset of rows, not on their order.
 """
 
+import datetime
+import decimal
 import hashlib
 import struct
 import uuid
@@ -131,6 +133,32 @@ def list_tokens(array):
     for i, ok in enumerate(array.is_valid().to_pylist()):
         out.append(token(b"[" + b"".join(values[offsets[i] : offsets[i + 1]]) + b"]") if ok else NULL)
     return out
+
+
+def parse(kind, text):
+    """The Python value of a text as Postgres writes it, by the name of its Iceberg type."""
+    if kind == "boolean":
+        return text == "true"
+    if kind in ("int", "long"):
+        return int(text)
+    if kind == "double":
+        return float(text)
+    if kind == "float":
+        return struct.unpack(">f", struct.pack(">f", float(text)))[0]
+    if kind.startswith("decimal"):
+        scale = int(kind[:-1].split(",")[1])
+        return decimal.Decimal(text).quantize(decimal.Decimal(1).scaleb(-scale), context=decimal.Context(prec=38))
+    if kind == "binary":
+        return bytes.fromhex(text)
+    if kind == "uuid":
+        return uuid.UUID(text)
+    if kind == "date":
+        return datetime.date.fromisoformat(text)
+    if kind == "time":
+        return datetime.time.fromisoformat(text)
+    if kind in ("timestamp", "timestamptz"):
+        return datetime.datetime.fromisoformat(text)
+    return text
 
 
 class Summary:

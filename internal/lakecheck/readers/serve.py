@@ -1,8 +1,8 @@
 """A reader process: one JSON request a line on standard input, one JSON answer a line on standard output.
 
-    serve.py pyiceberg|duckdb
+    serve.py pyiceberg|duckdb|spark|trino|polars
 
-    {"op": "tables|describe|read|lsns|query", "catalog": URL, "warehouse": W, "namespace": N, "table": T, ...}
+    {"op": "tables|describe|read|count|...", "catalog": URL, "warehouse": W, "namespace": N, "table": T, ...}
 
 It lives as long as its input, so that many publications are checked at the price of one start. Every answer has "error" when
 the request failed; libraries that print do so on standard error.
@@ -14,7 +14,9 @@ import os
 import sys
 import traceback
 
-OPERATIONS = ("tables", "describe", "read", "lsns", "query")
+OPERATIONS = (
+    "tables", "describe", "read", "count", "bounds", "lsns", "query", "snapshots", "hold", "finish", "write",
+)
 
 
 def main():
@@ -36,6 +38,7 @@ def main():
             traceback.print_exc(file=sys.stderr)
             result = {"error": f"{type(e).__name__}: {e}"}
         answer(out, result)
+    reader.close()
     return 0
 
 
