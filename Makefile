@@ -19,7 +19,7 @@ E2E := ./internal/e2e/...
 # Packages whose tests start goroutines of ours; the race detector costs about five times the time.
 RACE := ./ingest ./ingest/raftlog ./ingest/archive ./ingest/receive ./internal/objstore/... ./internal/s3test ./internal/admin/... ./catalog/journal/...
 
-.PHONY: build test lint unit race oracle e2e demo bench bench-redo bench-copy bench-play bench-freshness bench-memory bench-s3 microbench fuzz setup test-long clean distclean
+.PHONY: build test lint unit race oracle e2e engines demo bench bench-redo bench-copy bench-play bench-freshness bench-memory bench-s3 bench-engines microbench fuzz setup test-long clean distclean
 
 build: bin/tarn
 
@@ -36,6 +36,7 @@ test:
 	$(MAKE) race
 	$(MAKE) oracle
 	$(MAKE) e2e
+	$(MAKE) engines
 
 setup: $(STATICCHECK)
 	internal/tools/install-postgres 15
@@ -44,6 +45,7 @@ setup: $(STATICCHECK)
 	internal/tools/install-postgres 18
 	internal/tools/install-readers
 	internal/tools/install-versitygw
+	internal/tools/install-engines
 
 # What does not fit beside each push: every major, larger corpora, more rounds.
 test-long:
@@ -61,7 +63,7 @@ lint: $(STATICCHECK)
 	$(STATICCHECK) ./...
 
 unit:
-	go test -timeout 10m $$(go list ./... | grep -v -e /pageserver/verify -e /internal/e2e)
+	go test -timeout 10m $$(go list ./... | grep -v -e /pageserver/verify -e /internal/e2e -e /internal/engines)
 
 race:
 	go test -race -timeout 10m $(RACE)
@@ -72,14 +74,18 @@ oracle:
 e2e: build
 	go test -count=1 -timeout 15m $(E2E)
 
+# One lake through PyIceberg, DuckDB, Polars, Spark and Trino.
+engines: build
+	TARN_BIN=$$PWD/bin/tarn go test -count=1 -timeout 25m ./internal/engines
+
 demo: build
 	bin/tarn demo
 
 # What tarn promises, measured against a real server and recorded: benchmarks/README.md
-bench: bench-redo bench-copy bench-play bench-freshness bench-memory bench-s3
+bench: bench-redo bench-copy bench-play bench-freshness bench-memory bench-s3 bench-engines
 	go run ./benchmarks report
 
-bench-redo bench-copy bench-play bench-freshness bench-memory bench-s3: bench-%:
+bench-redo bench-copy bench-play bench-freshness bench-memory bench-s3 bench-engines: bench-%:
 	go run ./benchmarks $* -record
 
 # The packages' own benchmarks.

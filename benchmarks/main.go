@@ -5,6 +5,7 @@
 //	go run ./benchmarks play        recorded inserts and updates, at full speed, to published Parquet
 //	go run ./benchmarks freshness   commit to visible in PyIceberg, under pgbench at a fixed rate
 //	go run ./benchmarks s3          commit to published, against an S3 server with latency, by the number of tables
+//	go run ./benchmarks engines     start to a first count(*) in each engine, with requests and bytes at the store
 //	go run ./benchmarks memory      the most memory the server takes when it is given little
 //	go run ./benchmarks report      writes results/*.json into README.md
 //
@@ -52,6 +53,7 @@ var benchmarks = map[string]func(context.Context, options) (any, error){
 	"play":      func(ctx context.Context, o options) (any, error) { return playBench(ctx, o) },
 	"memory":    func(ctx context.Context, o options) (any, error) { return memoryBench(ctx, o) },
 	"s3":        func(ctx context.Context, o options) (any, error) { return s3Bench(ctx, o) },
+	"engines":   func(ctx context.Context, o options) (any, error) { return engineBench(ctx, o) },
 	"freshness": func(ctx context.Context, o options) (any, error) { return freshnessBench(ctx, o) },
 }
 
@@ -67,7 +69,7 @@ func main() {
 
 func run(ctx context.Context, args []string) (err error) {
 	if len(args) == 0 {
-		return errors.New("say which: redo, copy, play, freshness, memory, s3 or report")
+		return errors.New("say which: redo, copy, play, freshness, memory, s3, engines or report")
 	}
 	name := args[0]
 	if name == "report" {
