@@ -32,6 +32,15 @@ func forbidden(what string) error {
 		": make the change in PostgreSQL, and it appears here with the next publication"}
 }
 
+// tokensPath is where clients that were given a credential ask for a token. The specification deprecates it for removal.
+const tokensPath = "/v1/oauth/tokens"
+
+// errNoTokens answers there. Clients read OAuth's own error model at this path, and show its description.
+var errNoTokens = errors.New("this catalog issues no tokens: give the client a token, not a credential (Java, Spark, PyIceberg: token=...; " +
+	"DuckDB: TOKEN in its secret), or none if the catalog asks for none (DuckDB: AUTHORIZATION_TYPE 'none')")
+
+func (s *server) noTokens(http.ResponseWriter, *http.Request, *request) error { return errNoTokens }
+
 // warehouseError explains why a warehouse cannot be served.
 func warehouseError(name string, err error) error {
 	var ahead *catalog.AheadError
@@ -48,6 +57,10 @@ func warehouseError(name string, err error) error {
 // fail writes err as Iceberg's error model. Only what is not a definite refusal is a 5xx.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var api *apiError
+	if errors.Is(err, errNoTokens) {
+		answer(w, r, http.StatusBadRequest, map[string]any{"error": "unsupported_grant_type", "error_description": err.Error()})
+		return
+	}
 	if !errors.As(err, &api) {
 		s.opts.Logger.Error("catalog request failed", "method", r.Method, "path", r.URL.EscapedPath(), "error", err)
 		api = &apiError{http.StatusInternalServerError, "InternalServerError", err.Error()}
@@ -55,24 +68,15 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 			api = &apiError{http.StatusServiceUnavailable, "ServiceUnavailableException", "the store did not answer in time; try again"}
 		}
 	}
+	answer(w, r, api.code, map[string]any{"error": map[string]any{"message": api.message, "type": api.kind, "code": api.code}})
+}
+
+func answer(w http.ResponseWriter, r *http.Request, code int, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(api.code)
+	w.WriteHeader(code)
 	if r.Method == http.MethodHead {
 		return
 	}
 	// The client may be gone; there is nobody else to tell.
-	_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{"message": api.message, "type": api.kind, "code": api.code}})
+	_ = json.NewEncoder(w).Encode(v)
 }
-
-func reply(w http.ResponseWriter, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_, err = w.Write(b)
-	return ignoreWrite(err)
-}
-
-// ignoreWrite drops the error of a client that went away: the answer has begun, no other can follow.
-func ignoreWrite(error) error { return nil }

@@ -81,7 +81,7 @@ func (s *server) listNamespaces(w http.ResponseWriter, r *http.Request, req *req
 	for i, n := range names {
 		list[i] = []string{n}
 	}
-	return reply(w, map[string]any{"namespaces": list, "next-page-token": next})
+	return reply(w, r, map[string]any{"namespaces": list, "next-page-token": next})
 }
 
 func (s *server) loadNamespace(w http.ResponseWriter, r *http.Request, req *request) error {
@@ -93,7 +93,7 @@ func (s *server) loadNamespace(w http.ResponseWriter, r *http.Request, req *requ
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	return reply(w, map[string]any{
+	return reply(w, r, map[string]any{
 		"namespace":  []string{name},
 		"properties": map[string]string{"tarn.database": req.cut.Database, "tarn.lsn": req.cut.LSN.String()},
 	})
@@ -120,7 +120,7 @@ func listIdentifiers(w http.ResponseWriter, r *http.Request, namespace string, n
 	for i, n := range names {
 		list[i] = identifier{[]string{namespace}, n}
 	}
-	return reply(w, map[string]any{"identifiers": list, "next-page-token": next})
+	return reply(w, r, map[string]any{"identifiers": list, "next-page-token": next})
 }
 
 func (s *server) listViews(w http.ResponseWriter, r *http.Request, req *request) error {

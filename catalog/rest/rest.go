@@ -8,6 +8,7 @@ package rest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -24,8 +25,8 @@ type Options struct {
 	// TableConfig is sent with every table and as defaults of every warehouse: what engines need to read the store, such
 	// as client.region, s3.endpoint, s3.path-style-access. Empty for a directory store.
 	TableConfig map[string]string
-	// Credentials are sent with every table, and by the credentials endpoint.
-	Credentials func(ctx context.Context, location string) ([]Credential, error)
+	// Allow says whether a request may ask anything; the answer to others is 401. nil lets everyone.
+	Allow func(*http.Request) bool
 	// Registerer takes the counters; nil counts nothing.
 	Registerer prometheus.Registerer
 	// InFlightMax bounds requests served at once; more are answered 503 at once. Default 256.
@@ -34,21 +35,16 @@ type Options struct {
 	Timeout time.Duration
 }
 
-// Credential gives access to locations that begin with Prefix.
-type Credential struct {
-	Prefix string            `json:"prefix"`
-	Config map[string]string `json:"config"`
-}
-
 // bodyBytesMax bounds request bodies.
 const bodyBytesMax = 1 << 20
 
 type server struct {
-	opts     Options
-	routes   []route
-	slots    chan struct{}
-	requests *prometheus.CounterVec
-	seconds  prometheus.Histogram
+	opts       Options
+	configText string // TableConfig, for ETags
+	routes     []route
+	slots      chan struct{}
+	requests   *prometheus.CounterVec
+	seconds    prometheus.Histogram
 }
 
 // New returns the catalog's handler.
@@ -62,7 +58,11 @@ func New(opts Options) (http.Handler, error) {
 	if opts.Timeout <= 0 {
 		opts.Timeout = 30 * time.Second
 	}
-	s := &server{opts: opts, slots: make(chan struct{}, opts.InFlightMax)}
+	text, err := json.Marshal(opts.TableConfig)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{opts: opts, configText: string(text), slots: make(chan struct{}, opts.InFlightMax)}
 	s.routes = s.table()
 	s.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tarn_catalog_requests_total", Help: "Requests to the Iceberg REST catalog.",
@@ -116,6 +116,11 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) string {
 	defer cancel()
 	r = r.WithContext(ctx)
 	r.Body = http.MaxBytesReader(w, r.Body, bodyBytesMax)
+	if s.opts.Allow != nil && r.URL.Path != tokensPath && !s.opts.Allow(r) {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="tarn"`)
+		s.fail(w, r, &apiError{http.StatusUnauthorized, "NotAuthorizedException", "a token is needed: set token=... in the client, or send Authorization: Bearer TOKEN, with one of the catalog's tokens_file"})
+		return "unauthorized"
+	}
 	rt, req, err := s.match(r)
 	if err != nil {
 		s.fail(w, r, err)

@@ -17,7 +17,35 @@ type route struct {
 	handle   func(w http.ResponseWriter, r *http.Request, req *request) error
 	// refuses says what a writing endpoint would do; it is answered 403 without looking further.
 	refuses string
+	// answers are every status it gives, with the type of error, beside those that any request may get.
+	answers []string
 }
+
+// Endpoint describes one for the documentation.
+type Endpoint struct {
+	Name    string   // as the config answer lists it
+	Listed  bool     // the config answer lists it
+	Answers []string // status, and for errors the type
+}
+
+// Endpoints are all that New's handler serves.
+func Endpoints() []Endpoint {
+	var list []Endpoint
+	for _, rt := range new(server).table() {
+		list = append(list, Endpoint{rt.name(), rt.listed, rt.answers})
+	}
+	return list
+}
+
+// What endpoints answer.
+const (
+	badParameter = "400 BadRequestException"
+	noWarehouse  = "404 NoSuchWarehouseException"
+	noSchema     = "404 NoSuchNamespaceException"
+	noTable      = "404 NoSuchTableException"
+	noSuchView   = "404 NoSuchViewException"
+	refused      = "403 ForbiddenException"
+)
 
 func (rt *route) name() string { return rt.method + " " + rt.template }
 
@@ -51,11 +79,16 @@ func (req *request) readings() []map[string]string {
 
 // table lists the endpoints. The config answer names those marked as listed, so it is complete and true by construction.
 func (s *server) table() []route {
-	read := func(method, template string, h func(http.ResponseWriter, *http.Request, *request) error) route {
-		return route{method: method, template: template, listed: true, handle: h}
+	read := func(method, template string, h func(http.ResponseWriter, *http.Request, *request) error, answers ...string) route {
+		return route{method: method, template: template, listed: true, handle: h, answers: append(answers, noWarehouse)}
 	}
 	refuse := func(method, template, what string) route {
-		return route{method: method, template: template, listed: true, refuses: what}
+		return route{method: method, template: template, listed: true, refuses: what, answers: []string{refused}}
+	}
+	// unlisted endpoints are for clients that ask without looking at the list.
+	unlisted := func(rt route) route {
+		rt.listed = false
+		return rt
 	}
 	const (
 		namespaces = "/v1/{prefix}/namespaces"
@@ -65,15 +98,15 @@ func (s *server) table() []route {
 		views      = namespace + "/views"
 	)
 	return []route{
-		{method: http.MethodGet, template: "/v1/config", handle: s.config},
-		read(http.MethodGet, namespaces, s.listNamespaces),
-		read(http.MethodGet, namespace, s.loadNamespace),
-		read(http.MethodHead, namespace, s.loadNamespace),
-		read(http.MethodGet, tables, s.listTables),
-		read(http.MethodGet, table, s.loadTable),
-		read(http.MethodHead, table, s.headTable),
-		read(http.MethodGet, table+"/credentials", s.loadCredentials),
-		read(http.MethodPost, table+"/metrics", s.metrics),
+		unlisted(read(http.MethodGet, "/v1/config", s.config, "200", badParameter)),
+		unlisted(route{method: http.MethodPost, template: tokensPath, handle: s.noTokens, answers: []string{"400 unsupported_grant_type"}}),
+		read(http.MethodGet, namespaces, s.listNamespaces, "200", badParameter, noSchema),
+		read(http.MethodGet, namespace, s.loadNamespace, "200", noSchema),
+		read(http.MethodHead, namespace, s.loadNamespace, "204", noSchema),
+		read(http.MethodGet, tables, s.listTables, "200", badParameter, noSchema),
+		read(http.MethodGet, table, s.loadTable, "200", "304", badParameter, noTable),
+		read(http.MethodHead, table, s.headTable, "204", noTable),
+		read(http.MethodPost, table+"/metrics", s.metrics, "204", badParameter, noTable),
 		refuse(http.MethodPost, namespaces, "create namespaces"),
 		refuse(http.MethodDelete, namespace, "drop namespaces"),
 		refuse(http.MethodPost, namespace+"/properties", "change namespaces"),
@@ -83,14 +116,14 @@ func (s *server) table() []route {
 		refuse(http.MethodPost, namespace+"/register", "register tables"),
 		refuse(http.MethodPost, "/v1/{prefix}/tables/rename", "rename tables"),
 		refuse(http.MethodPost, "/v1/{prefix}/transactions/commit", "take commits to its tables"),
-		// Answered for clients that ask without looking at the list; listing views costs engines one more request per table.
-		{method: http.MethodGet, template: views, handle: s.listViews},
-		{method: http.MethodPost, template: views, refuses: "create views"},
-		{method: http.MethodGet, template: views + "/{view}", handle: s.noView},
-		{method: http.MethodHead, template: views + "/{view}", handle: s.noView},
-		{method: http.MethodPost, template: views + "/{view}", refuses: "change views"},
-		{method: http.MethodDelete, template: views + "/{view}", refuses: "drop views"},
-		{method: http.MethodPost, template: "/v1/{prefix}/views/rename", refuses: "rename views"},
+		// Listing views would cost engines one more request per table.
+		unlisted(read(http.MethodGet, views, s.listViews, "200", badParameter, noSchema)),
+		unlisted(refuse(http.MethodPost, views, "create views")),
+		unlisted(read(http.MethodGet, views+"/{view}", s.noView, noSuchView, noSchema)),
+		unlisted(read(http.MethodHead, views+"/{view}", s.noView, noSuchView, noSchema)),
+		unlisted(refuse(http.MethodPost, views+"/{view}", "change views")),
+		unlisted(refuse(http.MethodDelete, views+"/{view}", "drop views")),
+		unlisted(refuse(http.MethodPost, "/v1/{prefix}/views/rename", "rename views")),
 	}
 }
 
@@ -107,9 +140,6 @@ func (s *server) endpoints() []string {
 // match finds the endpoint of a request. Paths are split before they are unescaped: names may hold any character.
 func (s *server) match(r *http.Request) (*route, *request, error) {
 	path := r.URL.EscapedPath()
-	if path == "/v1/oauth/tokens" {
-		return nil, nil, notFound("NotFoundException", "this catalog does not issue tokens: connect without credentials, or with a token of your identity provider (DuckDB: AUTHORIZATION_TYPE 'none')")
-	}
 	segments := strings.Split(strings.Trim(path, "/"), "/")
 	spaced, plus := make([]string, len(segments)), false
 	for i, seg := range segments {

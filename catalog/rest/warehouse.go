@@ -4,7 +4,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/tarn-db/tarn/catalog"
@@ -117,9 +120,49 @@ func (s *server) config(w http.ResponseWriter, r *http.Request, _ *request) erro
 	for k, v := range s.opts.TableConfig {
 		defaults[k] = v
 	}
-	return reply(w, map[string]any{
+	overrides := map[string]string{"prefix": encodePrefix(name)}
+	if uri := publicURI(r); uri != "" {
+		overrides["uri"] = uri
+	}
+	return reply(w, r, map[string]any{
 		"defaults":  defaults,
-		"overrides": map[string]string{"prefix": encodePrefix(name)},
+		"overrides": overrides,
 		"endpoints": s.endpoints(),
 	})
+}
+
+// forwardedHost is a host, with or without a port, as a URL may hold it.
+var forwardedHost = regexp.MustCompile(`^([A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?$`)
+
+// publicURI is where a client finds the catalog when a proxy on this machine passed its request on and says so
+// (X-Forwarded-Host, -Proto, -Port, -Prefix), else "". Headers of any other peer could have been written by anyone and are
+// not looked at; its client goes on with the address it has.
+func publicURI(r *http.Request) string {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || !peer.Addr().Unmap().IsLoopback() {
+		return ""
+	}
+	// Each proxy on the way adds to the list; the first is the one the client asked.
+	first := func(header string) string {
+		v, _, _ := strings.Cut(r.Header.Get("X-Forwarded-"+header), ",")
+		return strings.TrimSpace(v)
+	}
+	host, proto := first("Host"), first("Proto")
+	if proto == "" {
+		proto = "http"
+	}
+	if !forwardedHost.MatchString(host) || proto != "http" && proto != "https" {
+		return ""
+	}
+	if port := first("Port"); port != "" && !strings.Contains(strings.TrimLeft(host, "["), ":") && port != map[string]string{"http": "80", "https": "443"}[proto] {
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return ""
+		}
+		host += ":" + port
+	}
+	u := url.URL{Scheme: proto, Host: host, Path: strings.TrimRight(first("Prefix"), "/")}
+	if u.Path != "" && u.Path[0] != '/' {
+		return ""
+	}
+	return u.String()
 }

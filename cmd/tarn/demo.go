@@ -80,7 +80,7 @@ func startTarn(ctx context.Context, src demo.Source, log *slog.Logger, sink prog
 	}
 	ctx, stop := context.WithCancel(ctx)
 	t := &inProcess{cfg: cfg, stop: stop, done: make(chan error, 1)}
-	go func() { t.done <- serve(ctx, cfg, log, sink) }()
+	go func() { t.done <- serve(ctx, cfg, log, sink, nil) }()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		select {
 		case err := <-t.done:

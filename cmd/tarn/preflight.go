@@ -13,16 +13,21 @@ import (
 	"syscall"
 
 	"github.com/tarn-db/tarn/internal/config"
+	"github.com/tarn-db/tarn/internal/listen"
 	"github.com/tarn-db/tarn/internal/objstore"
 )
 
 // preflight checks what tarn itself needs before it touches the source: the store can be written, the data directory is
 // ours alone, the ports are free. What it returns holds the data directory until closed.
 func preflight(ctx context.Context, cfg *config.Config) (io.Closer, error) {
-	for _, l := range []struct{ key, addr string }{
-		{"http.listen", cfg.HTTP.Listen}, {"catalog.listen", cfg.Catalog.Listen}, // nothing listens on sql.listen yet
-	} {
-		if err := checkPort(l.key, l.addr); err != nil {
+	for _, l := range []struct {
+		name string
+		at   config.Listener
+	}{{"http", cfg.HTTP}, {"catalog", cfg.Catalog}} { // nothing listens on sql.listen yet
+		if err := checkGuard(l.name, l.at); err != nil {
+			return nil, err
+		}
+		if err := checkPort(l.name+".listen", l.at.Listen); err != nil {
 			return nil, err
 		}
 	}
@@ -30,6 +35,15 @@ func preflight(ctx context.Context, cfg *config.Config) (io.Closer, error) {
 		return nil, err
 	}
 	return holdDataDir(cfg.DataDir)
+}
+
+// checkGuard reads a listener's certificate and tokens: what is wrong with them is a matter of configuration.
+func checkGuard(name string, l config.Listener) error {
+	_, err := listen.Open(listen.Options{Name: name, Cert: l.TLS.Cert, Key: l.TLS.Key, ClientCA: l.TLS.ClientCA, Tokens: l.TokensFile})
+	if err != nil {
+		return usagef("%v", err)
+	}
+	return nil
 }
 
 func checkPort(key, addr string) error {

@@ -6,6 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -48,20 +50,24 @@ func serveCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return serve(cmd.Context(), cfg, log, sink)
+		// SIGHUP is what asks a daemon to read its files again.
+		hup := make(chan os.Signal, 1)
+		signal.Notify(hup, syscall.SIGHUP)
+		defer signal.Stop(hup)
+		return serve(cmd.Context(), cfg, log, sink, hup)
 	}
 	return cmd
 }
 
 // serve runs the server until the context ends; ending it so is no failure.
-func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, sink progress.Sink) error {
+func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, sink progress.Sink, reload <-chan os.Signal) error {
 	held, err := preflight(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	defer held.Close()
 	log.Info("tarn starts", "version", versionString(), "store", cfg.Store, "data_dir", cfg.DataDir, "source", config.Redact(cfg.Source.URL))
-	err = runServer(ctx, cfg, log, sink)
+	err = runServer(ctx, cfg, log, sink, reload)
 	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
 		log.Info("tarn has stopped")
 		return nil

@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,8 +37,10 @@ var ErrTimeout = errors.New("timed out")
 
 // Client talks to a running server. Errors are one line that names the server.
 type Client struct {
-	Addr string       // host:port of http.listen
-	HTTP *http.Client // http.DefaultClient if nil
+	Addr  string       // host:port of http.listen
+	TLS   bool         // it speaks https
+	Token string       // bearer token; empty for none
+	HTTP  *http.Client // http.DefaultClient if nil
 }
 
 // Status asks for the server's status.
@@ -112,12 +115,19 @@ func (c *Client) call(parent context.Context, within time.Duration, method, path
 		}
 		body = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.Addr+path, body)
+	scheme := "http://"
+	if c.TLS {
+		scheme = "https://"
+	}
+	req, err := http.NewRequestWithContext(ctx, method, scheme+c.Addr+path, body)
 	if err != nil {
 		return fmt.Errorf("server address %q is not host:port: give --http HOST:PORT", c.Addr)
 	}
 	if send != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.Token)
 	}
 	hc := c.HTTP
 	if hc == nil {
@@ -148,6 +158,9 @@ func (c *Client) call(parent context.Context, within time.Duration, method, path
 }
 
 func serverMessage(code int, data []byte) string {
+	if code == http.StatusBadRequest && strings.Contains(string(data), "HTTP request to an HTTPS server") {
+		return "it speaks TLS: give its address as https://HOST:PORT, or give --config"
+	}
 	var e struct{ Error string }
 	if json.Unmarshal(data, &e) == nil && e.Error != "" {
 		return e.Error
@@ -161,7 +174,12 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	}
 	why := err.Error()
 	var op *net.OpError
+	var cert *tls.CertificateVerificationError
 	switch {
+	case errors.As(err, &cert):
+		return fmt.Errorf("tarn at %s shows a certificate that is not trusted (%w): name its CA with TARN_HTTP_CA, or give --config", c.Addr, cert.Err)
+	case strings.Contains(why, "HTTP response to HTTPS client"):
+		return fmt.Errorf("tarn at %s speaks no TLS: give its address as http://%s", c.Addr, c.Addr)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w from tarn at %s: see whether its process hangs", errNoAnswer, c.Addr)
 	case errors.Is(err, syscall.ECONNREFUSED):

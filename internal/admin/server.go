@@ -25,29 +25,39 @@ const (
 	waitDefault = 30 * time.Second
 	// bodyBytesMax bounds request bodies.
 	bodyBytesMax = 1 << 16
+	// bodyTimeout is how long a request's body may take.
+	bodyTimeout = 10 * time.Second
+	// headerBytesMax bounds request headers.
+	headerBytesMax = 64 << 10
 	// drain is how long Serve lets running requests finish.
 	drain = 2 * time.Second
 )
 
-// Options are what a Server needs. All but Version are required.
+// Options are what a Server needs. All but Version and Allow are required.
 type Options struct {
 	Source    Source
 	Freshness *FreshnessTracker
 	Version   string
 	Logger    *slog.Logger
+	// Allow says whether a request may see more than whether the server lives and is ready. nil lets everyone.
+	Allow func(*http.Request) bool
 }
 
 // Server answers on http.listen.
 type Server struct {
 	source   Source
 	log      *slog.Logger
+	allow    func(*http.Request) bool
 	handler  http.Handler
 	registry *prometheus.Registry
 }
 
 // New makes a server.
 func New(o Options) *Server {
-	s := &Server{source: o.Source, log: o.Logger, registry: newRegistry(o)}
+	s := &Server{source: o.Source, log: o.Logger, allow: o.Allow, registry: newRegistry(o)}
+	if s.allow == nil {
+		s.allow = func(*http.Request) bool { return true }
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
@@ -64,15 +74,27 @@ func New(o Options) *Server {
 // Registerer takes the metrics of other parts of the server, which GET /metrics then shows too.
 func (s *Server) Registerer() prometheus.Registerer { return s.registry }
 
+// open are the paths that need no token: whoever probes for life has none.
+var open = map[string]bool{"/healthz": true, "/readyz": true}
+
 // ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !open[r.URL.Path] && !s.allow(r) {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="tarn"`)
+		fail(w, http.StatusUnauthorized, "a token is needed: send one of http.tokens_file as Authorization: Bearer TOKEN (tarn's own verbs: --config FILE, or TARN_HTTP_TOKEN)")
+		return
+	}
+	s.handler.ServeHTTP(w, r)
+}
 
 // Serve answers on l until the context ends; then it ends held waits, lets the rest finish and returns nil.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: 10 * time.Second,
+		WriteTimeout:      WaitMax + time.Minute, // a wait is answered late
 		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    headerBytesMax,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
@@ -96,8 +118,12 @@ func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	reply(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
-func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+// readyz tells reasons, which may name hosts and tables, only to those who may see the status.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	ready, reasons := s.source.Ready()
+	if !s.allow(r) {
+		reasons = nil
+	}
 	code := http.StatusOK
 	if !ready {
 		code = http.StatusServiceUnavailable
@@ -185,6 +211,8 @@ func (s *Server) resync(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusUnsupportedMediaType, "send Content-Type: application/json")
 		return
 	}
+	// An error means the connection knows no deadlines, as in a test's recorder.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, bodyBytesMax))
 	dec.DisallowUnknownFields()
 	var req resyncRequest

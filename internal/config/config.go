@@ -5,6 +5,7 @@ package config
 
 import (
 	"os"
+	"strings"
 	"time"
 
 	"github.com/tarn-db/tarn/internal/objstore"
@@ -17,7 +18,7 @@ type Config struct {
 	DataDir string             // absolute path of the folder for the WAL log and caches
 	Source  Source
 	Catalog Listener // Iceberg REST catalog
-	SQL     Listener // analytics endpoint on the Postgres wire
+	SQL     Listener // analytics endpoint on the Postgres wire; without TLS and tokens
 	HTTP    Listener // metrics, health and the admin API
 	Publish Publish
 	Tables  Rules
@@ -35,7 +36,16 @@ type Source struct {
 
 // Listener is one TCP endpoint.
 type Listener struct {
-	Listen string // host:port, loopback; port 0 takes a free one
+	Listen     string // host:port; port 0 takes a free one. On loopback, or behind TLS and authentication
+	TLS        TLS
+	TokensFile string // absolute path of a file of bearer tokens; empty asks for none
+}
+
+// TLS names a listener's PEM files by absolute path; they are read again when they change.
+type TLS struct {
+	Cert     string // with its intermediates; empty for no TLS
+	Key      string
+	ClientCA string // whose certificates clients must show; empty asks for none
 }
 
 // Publish says how often changes become visible in the lake.
@@ -73,13 +83,14 @@ func Load(o Options) (*Config, error) {
 	return c, nil
 }
 
-// HTTPListen reads http.listen alone, so that a client verb needs neither the source's password nor a valid rest.
-func HTTPListen(o Options) (string, error) {
-	c, err := read(o, func(key string) bool { return key == "http.listen" })
+// HTTP reads the section http alone, so that a client verb needs neither the source's password nor a valid rest.
+func HTTP(o Options) (Listener, error) {
+	c, err := read(o, func(key string) bool { return strings.HasPrefix(key, "http.") })
 	if err != nil {
-		return "", err
+		return Listener{}, err
 	}
-	return c.HTTP.Listen, c.checkListener("http.listen", c.HTTP.Listen)
+	err = c.checkListener("http", &c.HTTP)
+	return c.HTTP, err
 }
 
 func (o Options) env() func(string) (string, bool) {
@@ -92,9 +103,9 @@ func (o Options) env() func(string) (string, bool) {
 func defaults() *Config {
 	return &Config{
 		Source:  Source{Slot: DefaultSlot},
-		Catalog: Listener{DefaultCatalogListen},
-		SQL:     Listener{DefaultSQLListen},
-		HTTP:    Listener{DefaultHTTPListen},
+		Catalog: Listener{Listen: DefaultCatalogListen},
+		SQL:     Listener{Listen: DefaultSQLListen},
+		HTTP:    Listener{Listen: DefaultHTTPListen},
 		Publish: Publish{Interval: DefaultPublishInterval},
 		Memory:  DefaultMemory,
 		origins: map[string]string{},

@@ -78,6 +78,17 @@ func TestLayers(t *testing.T) {
 	}
 }
 
+// TestGuardedListeners: with TLS and one kind of authentication any address will do.
+func TestGuardedListeners(t *testing.T) {
+	c, err := load(t, base+"http: {listen: \":8080\", tls: {cert: a.pem, key: /k, client_ca: ca}}\ncatalog: {listen: 0.0.0.0:8181, tls: {cert: a, key: b}, tokens_file: t}\n", env(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !filepath.IsAbs(c.HTTP.TLS.Cert) || c.HTTP.TLS.Key != "/k" || !filepath.IsAbs(c.Catalog.TokensFile) || c.Origin("catalog.tokens_file") != "tarn.yaml:5" {
+		t.Errorf("%+v %+v, from %s", c.HTTP, c.Catalog, c.Origin("catalog.tokens_file"))
+	}
+}
+
 // base is a valid file that each bad case adds to.
 const base = "store: file:///lake\ndata_dir: /d\nsource: {url: host=a}\n"
 
@@ -103,6 +114,15 @@ func TestBadSettings(t *testing.T) {
 		{base + "memory: 1KiB\n", "memory is 1KiB: write at least 64MiB"},
 		{base + "http: {listen: 0.0.0.0:8080}\n", "tarn.yaml:4: http.listen 0.0.0.0:8080 can be reached from other hosts"},
 		{base + "catalog: {listen: \":8181\"}\n", "catalog.listen :8181 can be reached from other hosts"},
+		{base + "catalog: {listen: \":8181\", tls: {cert: a, key: b}}\n", "catalog.listen :8181 can be reached from other hosts without TLS and authentication: listen on 127.0.0.1:8181, or set catalog.tls.cert, catalog.tls.key and catalog.tokens_file"},
+		{base + "catalog: {listen: \":8181\", tokens_file: t}\n", "catalog.listen :8181 can be reached"},
+		{base + "sql: {listen: \":5433\"}\n", "sql.listen :5433 can be reached from other hosts without TLS and authentication: listen on 127.0.0.1:5433"},
+		{base + "http: {tls: {cert: a}}\n", "tarn.yaml:4: http.tls.cert is set and http.tls.key is not: name the certificate's private key"},
+		{base + "http: {tls: {key: a}}\n", "http.tls.key is set and http.tls.cert is not"},
+		{base + "http: {tls: {client_ca: a}}\n", "http.tls.client_ca is set and http.tls.cert is not"},
+		{base + "http: {tls: {ca: a}}\n", "unknown key ca in http.tls"},
+		{base + "http: {tls: a}\n", "http.tls holds no mapping: write cert, key, client_ca as key: value"},
+		{base + "sql: {tokens_file: a}\n", "unknown key tokens_file in sql"},
 		{base + "sql: {listen: 127.0.0.1}\n", "write host:port"},
 		{base + "sql: {listen: 127.0.0.1:8080}\n", "sql.listen and http.listen share port 8080"},
 		{"store: ftp://x\ndata_dir: /d\n", `store is "ftp://x"`},
@@ -134,13 +154,13 @@ func TestBadSettings(t *testing.T) {
 	}
 }
 
-func TestHTTPListenNeedsNothingElse(t *testing.T) {
+func TestHTTPNeedsNothingElse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tarn.yaml")
 	if err := os.WriteFile(path, []byte("source: {url: \"${UNSET}\"}\nhttp: {listen: 127.0.0.1:9999}\nmemory: lots\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := HTTPListen(Options{File: path, Env: env()}); got != "127.0.0.1:9999" || err != nil {
-		t.Errorf("%q, %v", got, err)
+	if got, err := HTTP(Options{File: path, Env: env()}); got.Listen != "127.0.0.1:9999" || err != nil {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

@@ -2,11 +2,8 @@ package config
 
 import (
 	"fmt"
-	"net"
-	"net/netip"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -96,40 +93,6 @@ func (c *Config) checkSlot() error {
 		return c.bad("source.slot", fmt.Sprintf("source.slot is %q", c.Source.Slot), "use lower case letters, digits and underscores, at most 63")
 	}
 	return nil
-}
-
-func (c *Config) checkListeners() error {
-	taken := map[string]string{}
-	for _, l := range []struct{ key, addr string }{
-		{"catalog.listen", c.Catalog.Listen}, {"sql.listen", c.SQL.Listen}, {"http.listen", c.HTTP.Listen},
-	} {
-		if err := c.checkListener(l.key, l.addr); err != nil {
-			return err
-		}
-		_, port, _ := net.SplitHostPort(l.addr)
-		if other, ok := taken[port]; ok && port != "0" {
-			return c.bad(l.key, fmt.Sprintf("%s and %s share port %s", other, l.key, port), "give each its own")
-		}
-		taken[port] = l.key
-	}
-	return nil
-}
-
-// checkListener holds every endpoint to loopback: none of them speaks TLS or asks who is there yet.
-func (c *Config) checkListener(key, addr string) error {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return c.bad(key, fmt.Sprintf("%s is %q", key, addr), "write host:port, such as 127.0.0.1:8080")
-	}
-	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
-		return c.bad(key, fmt.Sprintf("%s is %q", key, addr), "write a port between 0 and 65535")
-	}
-	ip, err := netip.ParseAddr(host)
-	if host == "localhost" || err == nil && ip.IsLoopback() {
-		return nil
-	}
-	return c.bad(key, fmt.Sprintf("%s %s can be reached from other hosts, and tarn has no TLS and authentication for it yet", key, addr),
-		"listen on 127.0.0.1:"+port+" and put a proxy or tunnel with TLS in front")
 }
 
 func (c *Config) checkPublish() error {

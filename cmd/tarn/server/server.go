@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -17,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tarn-db/tarn/catalog"
-	"github.com/tarn-db/tarn/catalog/rest"
 	"github.com/tarn-db/tarn/ingest"
 	"github.com/tarn-db/tarn/ingest/receive"
 	"github.com/tarn-db/tarn/internal/admin"
@@ -34,6 +31,8 @@ type Options struct {
 	Logger   *slog.Logger
 	Progress progress.Sink
 	Version  string
+	// Reload asks for certificates and tokens to be read again at once; nil for never.
+	Reload <-chan os.Signal
 }
 
 // Server is the running whole. It implements admin.Source.
@@ -82,47 +81,11 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer s.cat.Close()
 	g, gctx := errgroup.WithContext(ctx)
-	if err := s.listen(gctx, g); err != nil {
+	if err := s.listen(gctx, g, o.Reload); err != nil {
 		return err
 	}
 	g.Go(func() error { return s.pipeline(gctx) })
 	return g.Wait()
-}
-
-// listen opens the admin and catalog endpoints; they serve from the first moment on, ready or not.
-func (s *Server) listen(ctx context.Context, g *errgroup.Group) error {
-	handler, err := rest.New(rest.Options{View: s.cat.View(), Logger: s.log, TableConfig: objstore.EngineProperties(s.store)})
-	if err != nil {
-		return err
-	}
-	httpL, err := net.Listen("tcp", s.cfg.HTTP.Listen)
-	if err != nil {
-		return fmt.Errorf("http.listen: %w", err)
-	}
-	catL, err := net.Listen("tcp", s.cfg.Catalog.Listen)
-	if err != nil {
-		return errors.Join(fmt.Errorf("catalog.listen: %w", err), httpL.Close())
-	}
-	adm := admin.New(admin.Options{Source: s, Freshness: s.fresh, Version: s.version, Logger: s.log})
-	g.Go(func() error { return adm.Serve(ctx, httpL) })
-	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
-	g.Go(func() error {
-		if err := srv.Serve(catL); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("catalog listener: %w", err)
-		}
-		return nil
-	})
-	g.Go(func() error { // waited for: the store must not close under a request
-		<-ctx.Done()
-		sctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		if srv.Shutdown(sctx) != nil {
-			return srv.Close()
-		}
-		return nil
-	})
-	s.log.Info("serving", "catalog", "http://"+catL.Addr().String(), "http", "http://"+httpL.Addr().String())
-	return nil
 }
 
 // errResync: an operator asked for a new base backup.
