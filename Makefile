@@ -17,7 +17,7 @@ STATICCHECK := $(CACHE)/bin/staticcheck-$(STATICCHECK_VERSION)
 ORACLE := ./pageserver/verify/...
 E2E := ./internal/e2e/...
 # Packages whose tests start goroutines of ours; the race detector costs about five times the time.
-RACE := ./ingest ./ingest/raftlog ./ingest/archive ./ingest/receive ./internal/objstore/... ./internal/s3test ./internal/admin/... ./catalog/journal/...
+RACE := ./ingest ./ingest/raftlog ./ingest/archive ./ingest/receive ./internal/objstore/... ./internal/s3test ./internal/admin/... ./internal/listen ./catalog/journal/...
 
 .PHONY: build test lint unit race oracle e2e engines demo bench bench-redo bench-copy bench-play bench-freshness bench-memory bench-s3 bench-engines microbench fuzz setup test-long clean distclean
 
@@ -46,6 +46,7 @@ setup: $(STATICCHECK)
 	internal/tools/install-readers
 	internal/tools/install-versitygw
 	internal/tools/install-engines
+	internal/tools/install-rest-client
 
 # What does not fit beside each push: every major, larger corpora, more rounds.
 test-long:

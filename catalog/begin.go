@@ -33,6 +33,7 @@ func (c *Catalog) Begin(ctx context.Context) (lake.Head, error) {
 	}
 	c.writer = w
 	c.startMaintenance()
+	c.pointAll()
 	return head, nil
 }
 

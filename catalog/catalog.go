@@ -1,7 +1,7 @@
 // Package catalog makes publications visible: it writes the Iceberg metadata of every changed table and then one log
 // entry that moves the whole lake to the next LSN. All of its state is in the object store.
 //
-//	                      ┌ lake/<db>/<rel>-<incarnation>/metadata/…   manifests, lists, metadata.json (table)
+//	                      ┌ lake/<db>/<rel>-<incarnation>/metadata/…   manifests, lists, metadata.json (table), signposts
 //	lake.Publication ──▶ ─┤
 //	                      └ catalog/log/<seq>                          the commit point (journal)
 //
@@ -50,6 +50,9 @@ type Options struct {
 	MaintainEvery time.Duration
 	// CacheBytes bounds the metadata.json kept in memory for readers. Default 64 MiB.
 	CacheBytes int64
+	// VersionHint says which tables can be read by their folder alone, without a catalog: two more puts after each of their
+	// publications. nil: none.
+	VersionHint func(lake.TableName) bool
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
@@ -100,7 +103,8 @@ type Catalog struct {
 	writeMu sync.Mutex // guards writer; held through Begin and Publish
 	writer  *writer
 
-	garbage garbage
+	garbage   garbage
+	signposts signposts
 
 	maintainMu sync.Mutex // one round at a time
 	background struct {
@@ -137,13 +141,15 @@ func (c *Catalog) Reached(lsn pg.LSN) {
 	c.reached = lsn
 }
 
-// Close stops background work and waits for it. Nothing needs flushing: every publication is durable already.
+// Close stops background work and waits for it. Nothing needs flushing, every publication is durable already; signposts
+// that are due are given a moment.
 func (c *Catalog) Close() error {
 	c.background.start.Do(func() {}) // none may start any more
 	if c.background.cancel != nil {
 		c.background.cancel()
 	}
 	c.background.done.Wait()
+	c.signposts.close()
 	return nil
 }
 

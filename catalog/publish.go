@@ -267,6 +267,11 @@ func (c *Catalog) adopt(pub *publication) {
 			c.metadata.add(t.commit.Objects[n-1].Key, t.commit.Objects[n-1].Data)
 		}
 	}
+	for i := range pub.changes {
+		if t := &pub.changes[i]; t.commit != nil && t.commit.Changed {
+			c.point(&t.rec)
+		}
+	}
 	w.entries = append(w.entries, pub.entry)
 	dead.at = pub.entry.Time
 	c.garbage.add(dead)

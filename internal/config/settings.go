@@ -74,7 +74,7 @@ var sections = map[string][]string{
 	"http.tls":           {"cert", "key", "client_ca"},
 	"publish":            {"interval", "databases"},
 	"publish.databases.": {"interval"}, // one member per database
-	"tables[]":           {"match", "exclude", "format_version", "readers", "partition_by", "sort_by", "out_of_range"},
+	"tables[]":           {"match", "exclude", "format_version", "readers", "partition_by", "sort_by", "out_of_range", "version_hint"},
 }
 
 func (c *Config) set(s setting, value, where string) error {

@@ -16,6 +16,7 @@ type Rule struct {
 	PartitionBy   []string
 	SortBy        []string
 	OutOfRange    string // what becomes of values Iceberg cannot hold: "null"
+	VersionHint   bool   // engines may read the table by its folder, without a catalog
 
 	where string
 }
@@ -145,6 +146,8 @@ func (c *Config) setRule(e entry) error {
 		r.Match, err = ParsePattern(e.value())
 	case "exclude":
 		err = setBool(&r.Exclude, e.value())
+	case "version_hint":
+		err = setBool(&r.VersionHint, e.value())
 	case "format_version":
 		if r.FormatVersion, err = strconv.Atoi(e.value()); err != nil || r.FormatVersion < 2 || r.FormatVersion > 3 {
 			err = fmt.Errorf("write 2")

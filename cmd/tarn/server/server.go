@@ -76,7 +76,10 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer s.store.Close()
-	if s.cat, err = catalog.Open(ctx, catalog.Options{Store: s.store, Logger: s.log, EngineVersion: s.version}); err != nil {
+	if s.cat, err = catalog.Open(ctx, catalog.Options{
+		Store: s.store, Logger: s.log, EngineVersion: s.version,
+		VersionHint: func(n lake.TableName) bool { return s.cfg.Tables.For(n.Database, n.Namespace, n.Name).VersionHint },
+	}); err != nil {
 		return err
 	}
 	defer s.cat.Close()
