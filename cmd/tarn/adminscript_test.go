@@ -6,11 +6,16 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/tarn-db/tarn/internal/admin"
+	"github.com/tarn-db/tarn/internal/listen"
+	"github.com/tarn-db/tarn/internal/listen/testcert"
 	"github.com/tarn-db/tarn/internal/pg"
 )
 
@@ -22,12 +27,40 @@ func cmdAdmin(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
+	serveAdmin(ts, l, nil)
+	ts.Setenv(args[0], l.Addr().String())
+}
+
+// cmdSecureAdmin is cmdAdmin behind TLS and a token: `secureadmin VAR DIR` also writes DIR/tarn.yaml, what it names, and
+// DIR/other.pem, a certificate that is not the server's.
+func cmdSecureAdmin(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: secureadmin VAR DIR")
+	}
+	dir := ts.MkAbs(args[1])
+	ts.Check(os.MkdirAll(dir, 0o700))
+	cert, err := testcert.Make(dir, "server", nil)
+	ts.Check(err)
+	_, err = testcert.Make(dir, "other", nil)
+	ts.Check(err)
+	tokens := filepath.Join(dir, "tokens")
+	ts.Check(os.WriteFile(tokens, []byte("script-token-0123456789\n"), 0o600))
+	guard, err := listen.Open(listen.Options{Name: "http", Cert: cert.Cert, Key: cert.Key, Tokens: tokens})
+	ts.Check(err)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	yaml := fmt.Sprintf("http: {listen: %q, tls: {cert: %q, key: %q}, tokens_file: %q}\n", l.Addr(), cert.Cert, cert.Key, tokens)
+	ts.Check(os.WriteFile(filepath.Join(dir, "tarn.yaml"), []byte(yaml), 0o600))
+	serveAdmin(ts, guard.Listener(l), guard.Allows)
+	ts.Setenv(args[0], l.Addr().String())
+}
+
+func serveAdmin(ts *testscript.TestScript, l net.Listener, allow func(*http.Request) bool) {
 	ctx, cancel := context.WithCancel(context.Background())
-	srv := admin.New(admin.Options{Source: still{}, Freshness: admin.NewFreshnessTracker(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	srv := admin.New(admin.Options{Source: still{}, Freshness: admin.NewFreshnessTracker(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Allow: allow})
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ctx, l) }()
 	ts.Defer(func() { cancel(); <-done })
-	ts.Setenv(args[0], l.Addr().String())
 }
 
 type still struct{}

@@ -16,7 +16,8 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs testdata/script: each is a session at a shell, with what it must print and how it must end.
 // Commands beside testscript's own: `exits CODE tarn ...` checks the code and that stderr is one line;
-// `takeport VAR` listens on a port and names it; `lock FILE` holds a file's lock; `admin VAR` serves the admin API;
+// `takeport VAR` listens on a port and names it; `lock FILE` holds a file's lock; `admin VAR` serves the admin API,
+// `secureadmin VAR DIR` behind TLS and a token;
 // `walfolder MAJOR DIR` and `walarchive MAJOR DIR` write recorded WAL.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -24,12 +25,13 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":      cmdExits,
-			"takeport":   cmdTakePort,
-			"lock":       cmdLock,
-			"admin":      cmdAdmin,
-			"walfolder":  cmdWALFolder,
-			"walarchive": cmdWALArchive,
+			"exits":       cmdExits,
+			"takeport":    cmdTakePort,
+			"lock":        cmdLock,
+			"admin":       cmdAdmin,
+			"secureadmin": cmdSecureAdmin,
+			"walfolder":   cmdWALFolder,
+			"walarchive":  cmdWALArchive,
 		},
 	})
 }
