@@ -33,15 +33,15 @@ func (s *server) existing(req *request) (string, error) {
 
 // page cuts a sorted list as the request's pageSize and pageToken say. A client that sends no pageToken does not page and
 // gets everything, whatever pageSize says. The token is the last name of the page before, so that a list may change between pages.
-func page(r *http.Request, names []string) (part []string, next any, err error) {
+func page(r *http.Request, names []string) (part []string, next string, err error) {
 	q := r.URL.Query()
 	if !q.Has("pageToken") {
-		return names, nil, nil
+		return names, "", nil
 	}
 	if token := q.Get("pageToken"); token != "" {
 		last, err := base64.RawURLEncoding.DecodeString(token)
 		if err != nil {
-			return nil, nil, badRequest("pageToken is not one this catalog gave")
+			return nil, "", badRequest("pageToken is not one this catalog gave")
 		}
 		names = names[sort.Search(len(names), func(i int) bool { return names[i] > string(last) }):]
 	}
@@ -49,12 +49,12 @@ func page(r *http.Request, names []string) (part []string, next any, err error) 
 	if text := q.Get("pageSize"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
-			return nil, nil, badRequest("pageSize %q is not a positive number", text)
+			return nil, "", badRequest("pageSize %q is not a positive number", text)
 		}
 		size = min(n, pageSizeMax)
 	}
 	if len(names) <= size {
-		return names, nil, nil
+		return names, "", nil
 	}
 	names = names[:size]
 	return names, base64.RawURLEncoding.EncodeToString([]byte(names[size-1])), nil
@@ -81,7 +81,10 @@ func (s *server) listNamespaces(w http.ResponseWriter, r *http.Request, req *req
 	for i, n := range names {
 		list[i] = []string{n}
 	}
-	return reply(w, r, map[string]any{"namespaces": list, "next-page-token": next})
+	return reply(w, r, struct {
+		Namespaces [][]string `json:"namespaces"`
+		Next       string     `json:"next-page-token,omitempty"`
+	}{list, next})
 }
 
 func (s *server) loadNamespace(w http.ResponseWriter, r *http.Request, req *request) error {
@@ -120,7 +123,10 @@ func listIdentifiers(w http.ResponseWriter, r *http.Request, namespace string, n
 	for i, n := range names {
 		list[i] = identifier{[]string{namespace}, n}
 	}
-	return reply(w, r, map[string]any{"identifiers": list, "next-page-token": next})
+	return reply(w, r, struct {
+		Identifiers []identifier `json:"identifiers"`
+		Next        string       `json:"next-page-token,omitempty"`
+	}{list, next})
 }
 
 func (s *server) listViews(w http.ResponseWriter, r *http.Request, req *request) error {
