@@ -133,6 +133,7 @@ func TestBadSettings(t *testing.T) {
 		{"store: file:///d\n", "data_dir is not set"},
 		{"store: file:///d\ndata_dir: /e\n", "source.url is not set"},
 		{"store: file:///d\ndata_dir: /e\nsource: {url: mysql}\n", `tarn.yaml:3: source.url is "mysql"`},
+		{"store: file:///d\ndata_dir: /e\nsource: {url: \"mysql://u@h/db?a=b\"}\n", `tarn.yaml:3: source.url is "mysql://u@h/db?a=b": write postgres://`},
 		{base + "source: {slot: Tarn-1}\n", "not YAML"}, // a key twice
 		{"store: file:///d\ndata_dir: /e\nsource: {url: host=a, slot: Tarn-1}\n", `tarn.yaml:3: source.slot is "Tarn-1"`},
 		{"store: file:///d\ndata_dir: /e\nsource: {url: host=a, synchronous: yes}\n", "write true or false"},

@@ -82,7 +82,7 @@ func (c *Config) checkSource(env func(string) (string, bool)) error {
 		return c.bad("source.url", "source.url is not set", "set source.url in tarn.yaml, --source or TARN_SOURCE, such as postgres://replicator@db/app")
 	}
 	uri := strings.HasPrefix(c.Source.URL, "postgres://") || strings.HasPrefix(c.Source.URL, "postgresql://")
-	if !uri && !strings.Contains(c.Source.URL, "=") {
+	if scheme, _, ok := strings.Cut(c.Source.URL, "://"); !uri && (!strings.Contains(c.Source.URL, "=") || ok && !strings.Contains(scheme, "=")) {
 		return c.bad("source.url", fmt.Sprintf("source.url is %q", Redact(c.Source.URL)), "write postgres://user@host/db, or host=... user=... dbname=...")
 	}
 	return c.checkSlot()

@@ -58,6 +58,8 @@ type tarn struct {
 	catalogAddr string
 	env         []string // added to its environment
 
+	serveArgs []string // beside --config
+
 	cmd    *exec.Cmd
 	exited chan struct{}
 	err    error // of cmd, once exited is closed
@@ -119,7 +121,7 @@ func (tn *tarn) start() {
 		tn.t.Fatal(err)
 	}
 	defer log.Close()
-	tn.cmd = exec.Command(path, "serve", "--config", tn.config)
+	tn.cmd = exec.Command(path, append([]string{"serve", "--config", tn.config}, tn.serveArgs...)...)
 	tn.cmd.Env = append(os.Environ(), tn.env...)
 	tn.cmd.Stdout, tn.cmd.Stderr = log, log
 	tn.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
