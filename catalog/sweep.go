@@ -30,7 +30,8 @@ func (c *Catalog) keysUnder(ctx context.Context, prefix string) ([]string, error
 //
 // It waits for the grace time after Begin, so that every metadata.json that may still be read was either written by this
 // process or is a table's newest. Only objects older than this writer's epoch entry are touched, by the store's own
-// clock: nothing of a publication that is just being made is.
+// clock: nothing of a publication that is just being made is. Signposts are all younger, for Begin puts them anew; older ones
+// are of versions that passed, or of tables that are to have none any more.
 func (c *Catalog) sweepOrphans(ctx context.Context, now time.Time) error {
 	c.writeMu.Lock()
 	w := c.writer
@@ -108,13 +109,11 @@ func (c *Catalog) sweepTable(ctx context.Context, root string, roots map[string]
 			return nil // dropped, no longer ours, or of unknown files
 		}
 		r := c.writer.tables[id].References()
-		version := c.writer.tables[id].Name().Version
 		c.writeMu.Unlock()
 		var err error
 		if refs, err = r.Resolve(ctx); err != nil {
 			return err
 		}
-		c.signposts.note(id, version, refs)
 	}
 	orphans := without(old, refs)
 	if len(orphans) == 0 {
@@ -130,20 +129,6 @@ func (c *Catalog) sweepTable(ctx context.Context, root string, roots map[string]
 		c.opts.Logger.Info("removing what an earlier writer left behind", "table", root, "objects", len(orphans))
 	}
 	return c.removeKeys(ctx, orphans)
-}
-
-// note adds the keys of a table's signpost, if it has one: what it names now, and what it is about to name.
-func (s *signposts) note(id lake.TableID, version uint32, refs map[string]bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	at, put := s.at[id]
-	if _, due := s.pending[id]; !put && !due {
-		return // of an earlier time: it goes
-	}
-	refs[hintKey(id)], refs[versionKey(id, version)] = true, true
-	if put {
-		refs[versionKey(id, at.Version)] = true
-	}
 }
 
 // without are the keys that are not in a set, neither themselves nor what they live and die with.
