@@ -13,6 +13,9 @@ CACHE := .cache
 STATICCHECK_VERSION := v0.8.2
 STATICCHECK := $(CACHE)/bin/staticcheck-$(STATICCHECK_VERSION)
 
+# The newest release of each major version, and the oldest and the newest by name (internal/pgtest.Releases).
+POSTGRES := 15 16 17 18 15.1 15.19 16.0 16.15 17.0 17.11 18.0 18.6
+
 # The oracle redoes WAL and compares with the server's own page images; the end-to-end tests run the built binary.
 ORACLE := ./pageserver/verify/...
 E2E := ./internal/e2e/...
@@ -39,10 +42,7 @@ test:
 	$(MAKE) engines
 
 setup: $(STATICCHECK)
-	internal/tools/install-postgres 15
-	internal/tools/install-postgres 16
-	internal/tools/install-postgres 17
-	internal/tools/install-postgres 18
+	for version in $(POSTGRES); do internal/tools/install-postgres $$version; done
 	internal/tools/install-readers
 	internal/tools/install-versitygw
 	internal/tools/install-engines

@@ -12,7 +12,7 @@ import (
 )
 
 // fetchVersions are the releases FetchBin unpacks, by major version.
-var fetchVersions = map[int]embeddedpostgres.PostgresVersion{15: "15.14.0", 16: "16.10.0", 17: "17.6.0", 18: "18.6.0"}
+var fetchVersions = map[int]embeddedpostgres.PostgresVersion{15: "15.19.0", 16: "16.15.0", 17: "17.11.0", 18: "18.6.0"}
 
 // noSuchLocale makes initdb give up at once, without having written anything.
 const noSuchLocale = "tarn-fetches-binaries-only"

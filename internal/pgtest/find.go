@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// ErrNoBinaries is returned (wrapped) when no server binaries of a major version are on this machine.
+// ErrNoBinaries is returned (wrapped) when no server binaries of a version are on this machine.
 var ErrNoBinaries = errors.New("no Postgres binaries")
 
 // Bin returns the folder that holds initdb, pg_ctl and postgres of a major version. Looked for in this order: TARN_PGBIN
@@ -18,45 +18,52 @@ var ErrNoBinaries = errors.New("no Postgres binaries")
 //
 // A folder that TARN_PGBIN names has to be one: another server than the one asked for would be a surprise.
 func Bin(major int) (string, error) {
-	for _, dir := range namedBins(major, os.Getenv("TARN_PGBIN")) {
+	version := fmt.Sprint(major)
+	return find(version, namedBins(version, true), "/usr/lib/postgresql/"+version+"/bin")
+}
+
+// ReleaseBin is Bin for a minor release such as 15.1: what TARN_PGBIN names as "15.1=/folder", else .cache/pg/15.1/bin.
+func ReleaseBin(release string) (string, error) {
+	return find(release, namedBins(release, false))
+}
+
+// find returns the first folder with a server among named, the module's cache and what a distribution has.
+func find(version string, named []string, distribution ...string) (string, error) {
+	for _, dir := range named {
 		if !hasServer(dir) {
 			return "", fmt.Errorf("TARN_PGBIN names %s, where there is no postgres and initdb: name a server's bin folder, or unset it", dir)
 		}
 	}
-	tried := binCandidates(major, os.Getenv("TARN_PGBIN"), ModuleRoot())
+	tried := named
+	if root := ModuleRoot(); root != "" {
+		tried = append(tried, filepath.Join(root, ".cache", "pg", version, "bin"))
+	}
+	tried = append(tried, distribution...)
 	for _, dir := range tried {
 		if hasServer(dir) {
 			return dir, nil
 		}
 	}
-	return "", fmt.Errorf("%w of version %d in %s: run internal/tools/install-postgres %d or set TARN_PGBIN", ErrNoBinaries, major, strings.Join(tried, ", "), major)
+	return "", fmt.Errorf("%w of version %s in %s: run internal/tools/install-postgres %s or set TARN_PGBIN", ErrNoBinaries, version, strings.Join(tried, ", "), version)
 }
 
 func hasServer(dir string) bool {
 	return isExecutable(filepath.Join(dir, "postgres")) && isExecutable(filepath.Join(dir, "initdb"))
 }
 
-// namedBins are the folders that TARN_PGBIN names for a major version.
-func namedBins(major int, env string) (dirs []string) {
-	for _, part := range strings.Split(env, ",") {
-		version, dir, named := strings.Cut(part, "=")
+// namedBins are the folders that TARN_PGBIN names for a version; those that it names for none count if any may do.
+func namedBins(version string, any bool) (dirs []string) {
+	for _, part := range strings.Split(os.Getenv("TARN_PGBIN"), ",") {
+		of, dir, named := strings.Cut(part, "=")
 		switch {
 		case part == "":
-		case !named:
-			dirs = append(dirs, part)
-		case version == fmt.Sprint(major):
+		case named && of == version:
 			dirs = append(dirs, dir)
+		case !named && any:
+			dirs = append(dirs, part)
 		}
 	}
 	return dirs
-}
-
-func binCandidates(major int, env, root string) []string {
-	dirs := namedBins(major, env)
-	if root != "" {
-		dirs = append(dirs, filepath.Join(root, ".cache", "pg", fmt.Sprint(major), "bin"))
-	}
-	return append(dirs, fmt.Sprintf("/usr/lib/postgresql/%d/bin", major))
 }
 
 // ModuleRoot is the nearest folder upwards of the working directory that holds a go.mod, or "". Tests run in their

@@ -12,3 +12,9 @@ func Majors() []int {
 	}
 	return []int{15, 18}
 }
+
+// Releases are the oldest and the newest minor release of each major version that internal/tools/install-postgres knows, in
+// order. Minor releases change what is in a WAL record under the same magic number: both ends have to be tested.
+func Releases() []string {
+	return []string{"15.1", "15.19", "16.0", "16.15", "17.0", "17.11", "18.0", "18.6"}
+}

@@ -28,8 +28,9 @@ const (
 
 // Options say which server to start and where. The zero value of each field has a meaning.
 type Options struct {
-	Major      int               // Postgres major version; 0 = 15. Used only if Bin is empty
-	Bin        string            // folder of initdb and postgres; empty = Bin(Major)
+	Major      int               // Postgres major version; 0 = 15. Used only if Release and Bin are empty
+	Release    string            // a minor release such as 15.1, one of Releases. Used only if Bin is empty
+	Bin        string            // folder of initdb and postgres; empty = ReleaseBin(Release) or Bin(Major)
 	Dir        string            // parent folder: Dir/data is the data directory, Dir the socket folder; empty = a new temporary one, removed by Remove
 	Port       int               // 0 = a free one, kept over Restart
 	Settings   map[string]string // written to postgresql.conf, values unquoted
@@ -106,17 +107,23 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 	return s, nil
 }
 
+// programs is the folder of the programs that are asked for.
+func (o *Options) programs() (string, error) {
+	switch {
+	case o.Bin != "":
+		return o.Bin, nil
+	case o.Release != "":
+		return ReleaseBin(o.Release)
+	case o.Major != 0:
+		return Bin(o.Major)
+	}
+	return Bin(15)
+}
+
 // findPrograms sets bin to programs that the owner can run.
 func (s *Server) findPrograms() (err error) {
-	s.found = s.opts.Bin
-	if s.found == "" {
-		major := s.opts.Major
-		if major == 0 {
-			major = 15
-		}
-		if s.found, err = Bin(major); err != nil {
-			return err
-		}
+	if s.found, err = s.opts.programs(); err != nil {
+		return err
 	}
 	if s.owner == nil {
 		s.bin, err = resolve(s.found)

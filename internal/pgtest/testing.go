@@ -23,14 +23,8 @@ type TB interface {
 // one data directory per version and set of initdb arguments; each has its own system identifier.
 func NewTestServer(t TB, opts Options) *Server {
 	t.Helper()
-	if opts.Bin == "" {
-		major := opts.Major
-		if major == 0 {
-			major = 15
-		}
-		if _, err := Bin(major); err != nil {
-			Missing(t, err)
-		}
+	if _, err := opts.programs(); err != nil {
+		Missing(t, err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
