@@ -23,6 +23,10 @@ var cellSetup = []string{
 	`CREATE TABLE pk (id int PRIMARY KEY, v int)`, `INSERT INTO pk SELECT i, 0 FROM generate_series(1, 300) i`,
 	`CREATE TABLE fk (id int, r int REFERENCES pk)`,
 	`CREATE TABLE shaped (id int, s text)`, `INSERT INTO shaped SELECT i, 'shape ' || i FROM generate_series(1, 1000) i`,
+	// An index of each kind: no row is read from one, and what WAL they write must not be in the way.
+	`CREATE EXTENSION bloom`, `CREATE TABLE searched (id int, words tsvector, place point, named text)`, `CREATE INDEX ON searched USING gin (words)`, `CREATE INDEX ON searched USING gist (place)`,
+	`CREATE INDEX ON searched USING spgist (named)`, `CREATE INDEX ON searched USING brin (id)`, `CREATE INDEX ON searched USING hash (named)`, `CREATE INDEX ON searched USING bloom (id, named)`,
+	`INSERT INTO searched SELECT i, to_tsvector('simple', 'word' || i), point(i, i / 3.0), 'name ' || i FROM generate_series(1, 1000) i`,
 	`CREATE TABLE emptied (id int, s text)`, `INSERT INTO emptied SELECT i, 'gone' FROM generate_series(1, 3000) i`,
 }
 
@@ -47,6 +51,11 @@ var cellScript = xactScript{
 	"UPDATE toasted SET n = n + 1", "UPDATE toasted SET outside = outside || 'x' WHERE id % 2 = 0", "UPDATE toasted SET doc = doc || '{\"k2\": 1}', packed = NULL WHERE id % 5 = 0",
 	"DELETE FROM toasted WHERE id % 3 = 0", "VACUUM toasted", "INSERT INTO toasted SELECT id + 100, reverse(outside), packed, doc, n FROM toasted", "VACUUM FULL toasted", "UPDATE toasted SET n = n + 1",
 	"ROLLBACK PREPARED 'goes'",
+	// Indexes of each kind, changes that come from another server, what is no row of a table, and a record longer than a segment of 1 MiB.
+	"INSERT INTO searched SELECT i, to_tsvector('simple', 'other' || i), point(i, -i), 'other ' || i FROM generate_series(1001, 3000) i", "DELETE FROM searched WHERE id % 3 = 0", "VACUUM searched",
+	"SELECT pg_replication_origin_create('elsewhere')", "c:SELECT pg_replication_origin_session_setup('elsewhere')", "c:BEGIN", "c:SELECT pg_replication_origin_xact_setup('0/1234', now())",
+	"c:UPDATE searched SET named = 'from elsewhere' WHERE id < 300", "c:SAVEPOINT s", "c:DELETE FROM searched WHERE id < 50", "c:COMMIT", "c:SELECT pg_replication_origin_session_reset()", "SELECT pg_replication_origin_drop('elsewhere')",
+	"CREATE SEQUENCE numbers", "SELECT nextval('numbers')", "SELECT lo_from_bytea(0, repeat('large', 5000)::bytea)", "SELECT pg_logical_emit_message(false, 'tarn', repeat('long ', 700000))",
 	// DDL.
 	"ALTER TABLE shaped ADD COLUMN given int DEFAULT 7", "UPDATE shaped SET given = 8 WHERE id % 2 = 0", "ALTER TABLE shaped RENAME COLUMN s TO named", "ALTER TABLE shaped ALTER COLUMN given TYPE bigint",
 	"BEGIN; ALTER TABLE shaped DROP COLUMN named; ALTER TABLE shaped ADD COLUMN named text DEFAULT 'again'; COMMIT", "CREATE INDEX ON shaped (id)", "CLUSTER shaped USING shaped_id_idx", "VACUUM FULL pg_class",
@@ -63,6 +72,9 @@ func (r *cellRig) prepare() {
 		r.t.Fatal(err)
 	}
 	r.exec(cellSetup...)
+	if r.cell["wal_level"] == "logical" { // with somebody to decode it, so that the server writes what only decoding needs
+		r.exec(`SELECT pg_create_logical_replication_slot('other', 'pgoutput')`, `ALTER TABLE hot REPLICA IDENTITY FULL`)
+	}
 	if r.cell["tablespaces"] == "yes" {
 		r.exec(`COPY (SELECT 1) TO PROGRAM 'mkdir -p ../ts1 ../ts2 ../ts3'`, r.tablespace(1),
 			`CREATE TABLE placed (id int PRIMARY KEY USING INDEX TABLESPACE ts1, s text) TABLESPACE ts1`, `INSERT INTO placed SELECT i, repeat(md5(i::text), i % 300) FROM generate_series(1, 600) i`,
@@ -104,7 +116,6 @@ func (r *cellRig) live() {
 		defer r.set("wal_compression", "zstd")
 	}
 	if r.cell["full_page_writes"] == switched {
-		r.set("full_page_writes", "off")
 		r.exec("CHECKPOINT")
 	}
 	cellScript.run(r.t, r.rig)

@@ -18,17 +18,17 @@ import (
 // "switched" is off and on again by a reload under load, with a checkpoint between; "lz4+zstd" changes over likewise. In the
 // column crash is who is killed under load.
 const matrix = `
-	release       wal_compression  data_checksums  full_page_writes  wal_log_hints  wal_level  wal_segment_size  tablespaces  databases  crash
-	15.1          off              on              switched          off            replica    64MB              yes          one        tarn
-	15.19         pglz             on              on                off            logical    1MB               no           several    tarn
-	16.0          off              off             on                off            replica    1MB               no           several    postgres
-	16.15         pglz             off             switched          off            logical    64MB              yes          several    postgres
-	17.0          pglz             on              switched          on             replica    1MB               yes          several    tarn
-	17.11         off              off             switched          on             logical    1MB               no           one        postgres
-	18.0          off              on              on                on             logical    64MB              yes          one        postgres
-	18.6          pglz             off             on                on             replica    64MB              no           one        tarn
-	distribution  lz4+zstd         off             on                off            logical    1MB               yes          one        tarn
-	distribution  lz4+zstd         on              switched          on             replica    64MB              no           several    postgres`
+	release       wal_compression  data_checksums  full_page_writes  wal_log_hints  wal_level  track_commit_timestamp  wal_segment_size  tablespaces  databases  crash
+	15.1          off              on              switched          off            replica    off                     64MB              yes          one        tarn
+	15.19         pglz             on              on                off            logical    off                     1MB               no           several    tarn
+	16.0          off              off             on                off            replica    on                      1MB               no           several    postgres
+	16.15         pglz             off             switched          off            logical    on                      64MB              yes          several    postgres
+	17.0          pglz             on              switched          on             replica    on                      1MB               yes          several    tarn
+	17.11         off              off             switched          on             logical    off                     1MB               no           one        postgres
+	18.0          off              on              on                on             logical    on                      64MB              yes          one        postgres
+	18.6          pglz             off             on                on             replica    off                     64MB              no           one        tarn
+	distribution  lz4+zstd         off             on                off            logical    on                      1MB               yes          one        tarn
+	distribution  lz4+zstd         on              switched          on             replica    off                     64MB              no           several    postgres`
 
 // The settings are the columns behind the release.
 const (
@@ -159,7 +159,8 @@ func TestMatrixIsDocumented(t *testing.T) {
 
 // options are the server of a cell.
 func (c cell) options() pgtest.Options {
-	o := pgtest.Options{Settings: map[string]string{"wal_log_hints": c["wal_log_hints"], "wal_level": c["wal_level"], "wal_compression": c["wal_compression"]}}
+	o := pgtest.Options{Settings: map[string]string{"wal_log_hints": c["wal_log_hints"], "wal_level": c["wal_level"],
+		"track_commit_timestamp": c["track_commit_timestamp"], "wal_compression": c["wal_compression"]}}
 	if c["release"] == distribution {
 		o.Major = 15
 		o.Settings["wal_compression"], o.Settings["default_toast_compression"] = "lz4", "lz4"
@@ -180,7 +181,7 @@ func (c cell) options() pgtest.Options {
 func (r *cellRig) mustBeAsked() {
 	r.t.Helper()
 	want := map[string]string{"server_version": r.cell["release"]}
-	for _, name := range []string{"data_checksums", "wal_log_hints", "wal_level", "wal_compression"} {
+	for _, name := range []string{"data_checksums", "wal_log_hints", "wal_level", "track_commit_timestamp", "wal_compression"} {
 		want[name] = r.cell[name]
 	}
 	if r.cell["release"] == distribution {
@@ -230,6 +231,9 @@ func runCell(t *testing.T, c cell) {
 	r.on(c.options(), nil)
 	r.mustBeAsked()
 	r.prepare()
+	if c["full_page_writes"] == switched {
+		r.set("full_page_writes", "off") // also while the base backup is taken, which has the server write images all the same
+	}
 	stop := r.write(nil)
 	r.tarn.startReady() // the base backup is of a server at work
 	r.live()
