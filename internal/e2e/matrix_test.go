@@ -138,6 +138,7 @@ func TestMatrixIsDocumented(t *testing.T) {
 		t.Fatal("docs/OPERATING.md has no section of supported servers and settings")
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
+	_, section, _ = strings.Cut(section, "|---|---|---|\n")
 	documented := map[string]string{}
 	for _, line := range strings.Split(section, "\n") {
 		if f := strings.Split(line, "|"); len(f) == 5 {
@@ -151,9 +152,7 @@ func TestMatrixIsDocumented(t *testing.T) {
 		delete(documented, name)
 	}
 	for name, values := range documented {
-		if name != "" && !strings.HasPrefix(values, "-") {
-			t.Errorf("docs/OPERATING.md says that %s is tested with %s; no cell has it", name, values)
-		}
+		t.Errorf("docs/OPERATING.md says that %s is tested with %s; no cell has it", name, values)
 	}
 }
 
