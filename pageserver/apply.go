@@ -32,6 +32,7 @@ type touch struct {
 // still says where the last good record ended:
 //   - a *pg.CorruptError, ErrWALMinimal: the record cannot be applied, now or later. If it had begun to change pages the
 //     timeline is over: every later call says so, and nothing more is made durable;
+//   - ErrTornCopy: the base backup cannot be made good, and the timeline is over likewise;
 //   - anything else: the store could not be read or written; nothing has changed, and the same record may be applied again.
 //
 // Apply waits when all page memory holds changes that a flush has yet to make durable.
@@ -55,6 +56,11 @@ func (t *Timeline) Apply(ctx context.Context, rec *wal.Record) error {
 		}
 		t.memo.Store(nil) // it has read the commit log
 	}
+	if !t.reached() {
+		if err := t.noteCopies(rec); err != nil {
+			return t.at(rec, &pg.CorruptError{What: err.Error()})
+		}
+	}
 	err := t.applyOther(ctx, rec)
 	if err == nil && len(rec.Blocks) > 0 {
 		err = t.applyBlocks(ctx, rec)
@@ -67,6 +73,9 @@ func (t *Timeline) Apply(ctx context.Context, rec *wal.Record) error {
 	t.stats.record(rec)
 	if len(t.invalid) > 0 && t.reached() {
 		return t.fail(rec)
+	}
+	if len(t.copies) > 0 && t.reached() {
+		return t.endCopies()
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -42,6 +43,7 @@ type savedState struct {
 	Dirty       []savedDirty      `json:"dirty"`         // since the last publication known to have succeeded
 	Open        []savedOpenBlocks `json:"open"`          // blocks of transactions that had not ended
 	Invalid     []savedInvalid    `json:"invalid_pages"` // see Timeline.invalid
+	Copies      []copiedDatabase  `json:"copied_databases,omitempty"`
 }
 
 type savedDirty struct {
@@ -133,6 +135,7 @@ func (t *Timeline) snapshot() *savedState {
 	s := &savedState{
 		LSN: t.redoLSN, Consistent: t.consistent, Timeline: t.walTimeline, CheckPoint: t.checkpoint, Checksums: t.checksums,
 		WALLogHints: t.walLogHints, WALLevel: t.walLevel, Oldest: t.oldestRunning, Inherited: t.inherited, CommitLSN: t.commitLSN, CommitTime: t.commitTime,
+		Copies: slices.Clone(t.copies),
 	}
 	// What is taken is not published until Published says so.
 	for _, set := range []DirtySet{t.dirty, t.taken} {
@@ -156,7 +159,7 @@ func (t *Timeline) snapshot() *savedState {
 // restore is the inverse of snapshot. The relation directory has been loaded.
 func (t *Timeline) restore(s *savedState) {
 	t.redoLSN, t.consistent, t.walTimeline, t.checkpoint, t.checksums = s.LSN, s.Consistent, s.Timeline, s.CheckPoint, s.Checksums
-	t.inherited = s.Inherited
+	t.inherited, t.copies = s.Inherited, s.Copies
 	t.walLogHints, t.walLevel, t.oldestRunning, t.commitLSN, t.commitTime = s.WALLogHints, s.WALLevel, s.Oldest, s.CommitLSN, s.CommitTime
 	for i := range s.Dirty {
 		d := &s.Dirty[i]

@@ -112,6 +112,7 @@ type Timeline struct {
 	// invalid are blocks that a record changed and that were not there, by the LSN of the first such record. A drop or
 	// truncation must explain each of them before the base backup is consistent (log_invalid_page).
 	invalid map[key.Key]pg.LSN
+	copies  []copiedDatabase // empty once the base backup is consistent
 
 	dirty       DirtySet
 	taken       DirtySet // handed out; published when Published says so

@@ -108,7 +108,7 @@ func (r *redo) apply(ctx context.Context) (more bool, err error) {
 func final(err error) bool {
 	var system *wal.SystemIDError
 	var timeline *wal.TimelineError
-	return errors.Is(err, pg.ErrCorrupt) || errors.Is(err, pageserver.ErrWALMinimal) || errors.Is(err, pageserver.ErrFenced) ||
+	return errors.Is(err, pg.ErrCorrupt) || errors.Is(err, pageserver.ErrWALMinimal) || errors.Is(err, pageserver.ErrFenced) || errors.Is(err, pageserver.ErrTornCopy) ||
 		errors.As(err, &system) || errors.As(err, &timeline)
 }
 
@@ -132,6 +132,9 @@ func (r *redo) again(ctx context.Context, err error) error {
 func (r *redo) unreadable(err error) error {
 	if errors.Is(err, pageserver.ErrFenced) {
 		return fenced(err)
+	}
+	if errors.Is(err, pageserver.ErrTornCopy) {
+		return err // the next base backup may be whole
 	}
 	return &stopError{admin.StateCorrupt, fmt.Errorf("timeline stops at %s: %w", r.tl.RedoLSN(), err)}
 }

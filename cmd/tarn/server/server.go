@@ -127,6 +127,13 @@ func (s *Server) pipeline(ctx context.Context) (err error) {
 			continue
 		case errors.Is(err, errResync):
 			pause = resyncPauseMin
+		case errors.Is(err, pageserver.ErrTornCopy):
+			s.setState(admin.StateCopying, err)
+			s.log.Warn("the base backup is of no use; taking another", "error", err, "in", pause)
+			if !sleep(ctx, pause) {
+				return ctx.Err()
+			}
+			pause = min(2*pause, resyncPauseMax)
 		case followed && !fresh && !isStop(err): // the new primary may be away again, or its pg_hba.conf lack a line: no reason to end
 			s.retrying(err, pause)
 			if !sleep(ctx, pause) {
