@@ -2,9 +2,11 @@ package verify
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,9 +40,9 @@ var corpusSettings = map[string]string{
 	"deadlock_timeout": "50ms", "lock_timeout": "2s", "shared_buffers": "32MB",
 }
 
-// makeCorpus runs the workload over a new server of that version: half of it, kill -9 in the middle of everything, the other
+// makeCorpus runs the workload over a new server: half of it, kill -9 in the middle of everything, the other
 // half, a clean stop.
-func makeCorpus(t *testing.T, major int, seed int64, initdbArgs ...string) corpus {
+func makeCorpus(t *testing.T, from source, seed int64) corpus {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	defer cancel()
@@ -49,7 +51,12 @@ func makeCorpus(t *testing.T, major int, seed int64, initdbArgs ...string) corpu
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	srv, err := pgtest.Start(ctx, pgtest.Options{Major: major, Dir: dir, Settings: corpusSettings, InitdbArgs: initdbArgs})
+	opts := from.options()
+	opts.Dir, opts.Settings = dir, corpusSettings
+	srv, err := pgtest.Start(ctx, opts)
+	if errors.Is(err, pgtest.ErrNoBinaries) {
+		pgtest.Missing(t, err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,19 +87,50 @@ func makeCorpus(t *testing.T, major int, seed int64, initdbArgs ...string) corpu
 	return c
 }
 
-// majors are the versions to test: pgtest's, or the one TARN_PGMAJOR names.
+// source is a server to verify redo against.
+type source struct {
+	release   string // one of pgtest.Releases; distribution is the packaged 15, the only one here with lz4 and zstd
+	segments  int    // MiB
+	checksums bool
+}
+
+const distribution = "distribution"
+
+// sources are the releases with segments of each size, with checksums and without: in a short run those whose records differ
+// most, in a long one all. TARN_PGRELEASE names a single release.
+func sources() (list []source) {
+	for i, release := range append(pgtest.Releases(), distribution) {
+		s := source{release: release, segments: []int{1, 64, 16}[i%3], checksums: i%2 == 1}
+		only := os.Getenv("TARN_PGRELEASE")
+		inShort := release == "15.1" || release == "17.11" || release == "18.6"
+		if only == release || only == "" && (inShort || pgtest.Long()) {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// options are those of pgtest.
+func (s source) options() pgtest.Options {
+	o := pgtest.Options{Release: s.release, InitdbArgs: []string{fmt.Sprintf("--wal-segsize=%d", s.segments)}}
+	if s.release == distribution {
+		o.Release, o.Major = "", 15
+	}
+	switch {
+	case s.checksums:
+		o.InitdbArgs = append(o.InitdbArgs, "--data-checksums")
+	case strings.HasPrefix(s.release, "18."):
+		o.InitdbArgs = append(o.InitdbArgs, "--no-data-checksums")
+	}
+	return o
+}
+
+// majors are the versions to test.
 func majors(t *testing.T) []int {
 	found := pgtest.Majors()
-	if only := os.Getenv("TARN_PGMAJOR"); only != "" {
-		n, err := strconv.Atoi(only)
-		if err != nil {
-			t.Fatalf("TARN_PGMAJOR: %v", err)
-		}
-		found = []int{n}
-	}
 	for _, major := range found {
 		if _, err := pgtest.Bin(major); err != nil {
-			t.Fatal(err)
+			pgtest.Missing(t, err)
 		}
 	}
 	return found

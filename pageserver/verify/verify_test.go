@@ -15,11 +15,11 @@ import (
 // TestAgainstServers redoes what real servers wrote under a busy workload with a crash in the middle: every page they
 // logged an image of, and every heap and visibility map page they stopped with, must come out the same.
 func TestAgainstServers(t *testing.T) {
-	for _, major := range majors(t) {
-		t.Run(fmt.Sprintf("PostgreSQL%d", major), func(t *testing.T) {
+	for _, from := range sources() {
+		t.Run(fmt.Sprintf("%s,%dMiB,checksums=%t", from.release, from.segments, from.checksums), func(t *testing.T) {
 			seed := time.Now().UnixNano() & 0xFFFF
 			t.Logf("seed %d", seed)
-			c := makeCorpus(t, major, seed)
+			c := makeCorpus(t, from, seed)
 			checkCorpus(t, c)
 		})
 	}
