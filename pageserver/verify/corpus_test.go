@@ -42,7 +42,10 @@ var corpusSettings = map[string]string{
 
 // makeCorpus runs the workload over a new server: half of it, kill -9 in the middle of everything, the other
 // half, a clean stop.
-func makeCorpus(t *testing.T, from source, seed int64) corpus {
+//
+// With images to check the server's recovery masks pages of zeros too, and refuses them (mask_unused_space): it then takes
+// another try with another seed.
+func makeCorpus(t *testing.T, from source, seed int64, tries int) corpus {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	defer cancel()
@@ -68,16 +71,20 @@ func makeCorpus(t *testing.T, from source, seed int64) corpus {
 	if err := os.CopyFS(c.base, os.DirFS(srv.DataDir())); err != nil {
 		t.Fatal(err)
 	}
-	restart := func() {
-		if err := srv.Restart(ctx); err != nil {
-			t.Fatal(err)
-		}
+	if err := srv.Restart(ctx); err != nil {
+		t.Fatal(err)
 	}
-	restart()
 	w := workload{t: t, srv: srv, seed: seed}
 	w.prepare(ctx)
 	w.run(ctx, corpusTime(t), srv.Kill9)
-	restart()
+	err = srv.Restart(ctx)
+	if err != nil && strings.Contains(err.Error(), "invalid page pd_lower 0 pd_upper 0 pd_special 0") && tries > 1 {
+		t.Logf("the server's own recovery has stumbled over a block that is cut off later: %v", err)
+		return makeCorpus(t, from, seed+1000, tries-1)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.seed++ // names made up at random must differ from those before the crash
 	w.run(ctx, corpusTime(t), nil)
 	w.finish(ctx)

@@ -19,7 +19,7 @@ func TestAgainstServers(t *testing.T) {
 		t.Run(fmt.Sprintf("%s,%dMiB,checksums=%t", from.release, from.segments, from.checksums), func(t *testing.T) {
 			seed := time.Now().UnixNano() & 0xFFFF
 			t.Logf("seed %d", seed)
-			c := makeCorpus(t, from, seed)
+			c := makeCorpus(t, from, seed, 4)
 			checkCorpus(t, c)
 		})
 	}
