@@ -66,16 +66,18 @@ func (t *Timeline) Apply(ctx context.Context, rec *wal.Record) error {
 		err = t.applyBlocks(ctx, rec)
 	}
 	if err != nil {
+		if errors.Is(err, pg.ErrCorrupt) {
+			if torn := t.torn(); torn != nil {
+				return torn
+			}
+		}
 		return t.at(rec, err)
 	}
 	t.noteXID(rec.XID)
 	t.redoLSN = rec.End
 	t.stats.record(rec)
-	if len(t.invalid) > 0 && t.reached() {
-		return t.fail(rec)
-	}
-	if len(t.copies) > 0 && t.reached() {
-		return t.endCopies()
+	if len(t.invalid)+len(t.copies) > 0 && t.reached() {
+		return t.endBackup(rec)
 	}
 	return nil
 }
@@ -87,18 +89,6 @@ func (t *Timeline) at(rec *wal.Record, err error) error {
 		c.LSN = rec.LSN
 	}
 	return fmt.Errorf("apply %s at %s: %w", recordName(rec), rec.LSN, err)
-}
-
-// fail ends the timeline when the base backup should be consistent and blocks are missing that nothing explained
-// (XLogCheckInvalidPages).
-func (t *Timeline) fail(rec *wal.Record) error {
-	for k, lsn := range t.invalid {
-		t.failed = &pg.CorruptError{LSN: lsn, Rel: k.Rel(), Fork: k.Fork(), Block: k.Block(),
-			What: fmt.Sprintf("the record changes a block that is not there, and %d such blocks are unexplained at the end of the base backup, %s",
-				len(t.invalid), rec.End)}
-		break
-	}
-	return t.failed
 }
 
 // applyOther follows the managers whose records are not about the blocks they name, most of which name none.

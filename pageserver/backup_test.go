@@ -75,3 +75,19 @@ func TestTornCopies(t *testing.T) {
 		})
 	}
 }
+
+// TestTornCopyExplains: a record that does not fit its page is no corruption if a copy is torn.
+func TestTornCopyExplains(t *testing.T) {
+	for _, torn := range []bool{false, true} {
+		tl := importPages(t, Options{Store: objstore.NewMem()}, 1)
+		tl.consistent = tl.redoLSN + 0x10000
+		apply(t, tl, record(tl, wal.RMDbase, xlrec.DbaseCreateFileCopy, 0, u32s(6, 1663, 5, 1663)))
+		if torn {
+			apply(t, tl, record(tl, wal.RMDbase, xlrec.DbaseDrop, 0, u32s(5, 1, 1663)))
+		}
+		err := tl.Apply(t.Context(), record(tl, wal.RMDbase, 0x70, 0, nil))
+		if errors.Is(err, ErrTornCopy) != torn || errors.Is(err, pg.ErrCorrupt) == torn {
+			t.Errorf("torn %v: %v", torn, err)
+		}
+	}
+}

@@ -127,14 +127,29 @@ func (t *Timeline) templateChanged(rec *wal.Record, rel pg.RelFileLocator) {
 	}
 }
 
-// endCopies is called when the base backup is consistent. An error ends the timeline.
-func (t *Timeline) endCopies() error {
+// endBackup is called when the base backup should be consistent. An error ends the timeline: a database was torn, or blocks are
+// missing that nothing explained (XLogCheckInvalidPages).
+func (t *Timeline) endBackup(rec *wal.Record) error {
+	if err := t.torn(); err != nil {
+		return err
+	}
+	t.copies = nil
+	for k, lsn := range t.invalid {
+		t.failed = &pg.CorruptError{LSN: lsn, Rel: k.Rel(), Fork: k.Fork(), Block: k.Block(),
+			What: fmt.Sprintf("the record changes a block that is not there, and %d such blocks are unexplained at the end of the base backup, %s",
+				len(t.invalid), rec.End)}
+		break
+	}
+	return t.failed
+}
+
+// torn ends the timeline if a copy is torn. What else goes wrong before the backup is consistent then comes of that.
+func (t *Timeline) torn() error {
 	for _, c := range t.copies {
 		if c.Torn != 0 {
 			t.failed = fmt.Errorf("%w: the copy of database %d in tablespace %d made at %s, whose template changed at %s", ErrTornCopy, c.To.DB, c.To.Spc, c.LSN, c.Torn)
 			return t.failed
 		}
 	}
-	t.copies = nil
 	return nil
 }
