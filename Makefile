@@ -19,6 +19,7 @@ POSTGRES := 15 16 17 18 15.1 15.19 16.0 16.15 17.0 17.11 18.0 18.6
 # The oracle redoes WAL and compares with the server's own page images; the end-to-end tests run the built binary.
 ORACLE := ./pageserver/verify/...
 E2E := ./internal/e2e/...
+SLOW_TIMEOUT := 25m
 # Packages whose tests start goroutines of ours; the race detector costs about five times the time.
 RACE := ./ingest ./ingest/raftlog ./ingest/archive ./ingest/receive ./internal/objstore/... ./internal/s3test ./internal/admin/... ./internal/listen ./catalog/journal/...
 
@@ -50,7 +51,7 @@ setup: $(STATICCHECK)
 
 # What does not fit beside each push: every major, larger corpora, more rounds.
 test-long:
-	TARN_LONG=1 TARN_CORPUS_TIME=30s TARN_STRESS_SECONDS=300 $(MAKE) test
+	TARN_LONG=1 TARN_CORPUS_TIME=30s TARN_STRESS_SECONDS=300 $(MAKE) test SLOW_TIMEOUT=3h
 
 $(STATICCHECK):
 	mkdir -p $(CACHE)/bin
@@ -70,10 +71,10 @@ race:
 	go test -race -timeout 10m $(RACE)
 
 oracle:
-	go test -timeout 10m $(ORACLE)
+	go test -timeout $(SLOW_TIMEOUT) $(ORACLE)
 
 e2e: build
-	go test -count=1 -timeout 15m $(E2E)
+	go test -count=1 -timeout $(SLOW_TIMEOUT) $(E2E)
 
 # One lake through PyIceberg, DuckDB, Polars, Spark and Trino.
 engines: build
