@@ -28,7 +28,7 @@ func writeReport(dir string) error {
 	}
 	var b strings.Builder
 	b.WriteString("\n| what | measured | target | commit | load before | command |\n|---|---|---|---|---|---|\n")
-	for _, name := range []string{"redo", "copy", "play", "freshness", "memory", "s3"} {
+	for _, name := range []string{"redo", "copy", "play", "freshness", "memory", "s3", "engines"} {
 		rows, err := reportRows(filepath.Join(dir, "results", name+".json"))
 		if os.IsNotExist(err) {
 			continue
@@ -90,6 +90,15 @@ func reportRows(path string) (string, error) {
 			}
 			row(fmt.Sprintf("commit to published on S3, %d ms a request, %d tables changed", c.LatencyMS, c.Tables),
 				fmt.Sprintf("p50 %.0f ms, p99 %.0f ms; %.1f requests, %.1f KiB a publication", c.P50, c.P99, c.Requests, c.KiBSent), target)
+		}
+	case "engines":
+		var f engineFigures
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return "", err
+		}
+		for _, c := range f.Engines {
+			row(fmt.Sprintf("%s, started to the first count of %d rows", c.Engine, f.Rows),
+				fmt.Sprintf("%.1f s + %.1f s, %d requests; then %.2f s, %d requests, %.0f KiB", c.Start, c.First.Seconds, c.First.Requests, c.Warm.Seconds, c.Warm.Requests, c.Warm.KiB), "")
 		}
 	case "memory":
 		var f memoryFigures
