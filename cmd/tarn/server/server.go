@@ -21,8 +21,8 @@ import (
 	"github.com/tarn-db/tarn/internal/config"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/progress"
-	"github.com/tarn-db/tarn/materialize/lake"
 	"github.com/tarn-db/tarn/materialize"
+	"github.com/tarn-db/tarn/materialize/lake"
 	"github.com/tarn-db/tarn/pageserver"
 )
 
