@@ -119,7 +119,7 @@ func (s *server) end(fate byte, xids []pg.XID) {
 			}
 		}
 		delete(s.open, x)
-		for _, fn := range s.ends[x] {
+		for _, fn := range slices.Backward(s.ends[x]) { // what was done last is undone first
 			fn(fate == 'c')
 		}
 		delete(s.ends, x)
