@@ -41,11 +41,12 @@ type S3Options struct {
 // Invariant: the SDK checks what it sends and receives with CRC32 where the service supports it, and no read is shorter
 // than the service said it would be.
 type S3 struct {
-	client *s3.Client
-	opts   S3Options
-	bucket string
-	prefix string // empty, or ends with /
-	props  map[string]string
+	client  *s3.Client
+	patient aws.HTTPClient // for requests whose answer takes its time
+	opts    S3Options
+	bucket  string
+	prefix  string // empty, or ends with /
+	props   map[string]string
 }
 
 // OpenS3 opens the store s3://bucket/prefix. It asks nothing of the service, unless the region is to be found out.

@@ -52,6 +52,7 @@ func (s *S3) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.patient = s.opts.patient(cfg.HTTPClient)
 	s.client = s3.NewFromConfig(cfg, func(o *s3.Options) {
 		if s.opts.Endpoint != "" {
 			o.BaseEndpoint = &s.opts.Endpoint
@@ -216,19 +217,32 @@ func (s *S3) backoff(ctx context.Context, attempt int) error {
 
 // httpClient is one whose connections end when they stand still, in either direction.
 func (o S3Options) httpClient() aws.HTTPClient {
+	return awshttp.NewBuildableClient().WithTransportOptions(o.transport(o.Stall))
+}
+
+// patient is client with more time for an answer: a service may need it to make one object of many parts. If the request is
+// given up and sent again while the first is worked on, some make the object twice, and for a moment it is not there.
+func (o S3Options) patient(client aws.HTTPClient) aws.HTTPClient {
+	if b, ok := client.(*awshttp.BuildableClient); ok {
+		return b.WithTransportOptions(o.transport(max(o.Stall, o.Timeout)))
+	}
+	return client
+}
+
+func (o S3Options) transport(stall time.Duration) func(*http.Transport) {
 	dialer := &net.Dialer{Timeout: o.Stall, KeepAlive: 30 * time.Second}
-	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+	return func(t *http.Transport) {
 		t.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			c, err := dialer.DialContext(ctx, network, addr)
 			if err != nil {
 				return nil, err
 			}
-			return &stallConn{c, o.Stall}, nil
+			return &stallConn{c, stall}, nil
 		}
 		t.TLSHandshakeTimeout = o.Stall
 		t.MaxConnsPerHost, t.MaxIdleConnsPerHost = connectionsMax, connectionsMax
 		t.IdleConnTimeout = o.Stall
-	})
+	}
 }
 
 // stallConn is a connection on which each read and write must get something done in time. An answer that takes its time

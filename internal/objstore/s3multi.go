@@ -122,7 +122,7 @@ func (u *upload) complete(ctx context.Context) (ObjectInfo, error) {
 	defer cancel()
 	out, err := u.s.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
 		Bucket: &u.s.bucket, Key: u.at, UploadId: u.id, MultipartUpload: &types.CompletedMultipartUpload{Parts: u.parts},
-	})
+	}, func(o *s3.Options) { o.HTTPClient = u.s.patient })
 	if err == nil {
 		return ObjectInfo{Key: u.key, Size: u.bytes, ETag: aws.ToString(out.ETag), ModTime: serverTime(out.ResultMetadata)}, nil
 	}

@@ -164,8 +164,14 @@ func TestLostAnswer(t *testing.T) {
 
 // TestParts: large objects go in parts; a part's loss and the last answer's loss are overcome, and what fails leaves nothing.
 func TestParts(t *testing.T) {
-	srv, p, s := setup(t)
+	srv, p, _ := setup(t)
 	ctx := context.Background()
+	o := srv.Options(p.URL)
+	o.Stall, o.MaxAttempts = 5*time.Second, 4 // a part of 16 MiB goes to a disk
+	s, err := objstore.OpenS3(ctx, "lake", "pre/fix", o)
+	if err != nil {
+		t.Fatal(err)
+	}
 	data := make([]byte, 40<<20)
 	if _, err := rand.Read(data); err != nil {
 		t.Fatal(err)
@@ -196,7 +202,7 @@ func TestParts(t *testing.T) {
 		t.Errorf("a refused part left an object: %v", err)
 	}
 	uploads := 0
-	err := filepath.WalkDir(filepath.Join(srv.Root, "lake", ".sgwtmp"), func(path string, d os.DirEntry, err error) error {
+	err = filepath.WalkDir(filepath.Join(srv.Root, "lake", ".sgwtmp"), func(path string, d os.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
 			uploads++
 		}
