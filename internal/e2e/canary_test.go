@@ -117,6 +117,8 @@ func TestNoSecretIsRepeated(t *testing.T) {
 	a.ask(401, "https://"+a.tarn.catalogAddr+"/v1/config", canaries["tried token"])
 	a.wrongSettings(url(canaries["wrong password"]), srv.Port())
 
+	a.reload()
+
 	// A dump of all goroutines, as a panic prints.
 	if err := a.tarn.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
 		t.Fatal(err)
@@ -187,6 +189,34 @@ func (a *aviary) wait() {
 			a.t.Fatalf("table t is not published: %s", out)
 		}
 	}
+}
+
+// reload has the server read a tokens file that is no good on each SIGHUP: it says so and goes on with the former one.
+func (a *aviary) reload() {
+	a.t.Helper()
+	tokens := filepath.Join(a.tarn.dir, "secret", "http-tokens")
+	if err := os.WriteFile(tokens, []byte(canaries["tried token"]+" and a blank\n"), 0o600); err != nil {
+		a.t.Fatal(err)
+	}
+	said := func() int {
+		log, err := os.ReadFile(a.tarn.logPath())
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		return bytes.Count(log, []byte("line 1 is no token"))
+	}
+	// Once for the change, and then for each signal, which alone asks for files that are as before.
+	for want := 1; want <= 3; want++ {
+		if err := a.tarn.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			a.t.Fatal(err)
+		}
+		for deadline := time.Now().Add(30 * time.Second); said() < want; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				a.t.Fatalf("the log speaks of it %d times, want %d", said(), want)
+			}
+		}
+	}
+	a.ask(200, "https://"+a.tarn.httpAddr+"/metrics", canaries["http token"])
 }
 
 // wrongSettings are refused, each with a secret close by.
