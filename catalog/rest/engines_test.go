@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -74,7 +75,8 @@ func newFixture(t *testing.T) *lakeFixture {
 	if _, err := c.Begin(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	h, err := rest.New(rest.Options{View: c.View()})
+	allow := func(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer engines-token-0123456789" }
+	h, err := rest.New(rest.Options{View: c.View(), Allow: allow})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,13 +8,17 @@ import duckdb
 from pyiceberg.catalog import load_catalog
 
 
+# Which the catalog of these tests asks for.
+TOKEN = "engines-token-0123456789"
+
+
 def rows(arrow):
     return sorted(arrow.to_pylist(), key=lambda r: json.dumps(r, sort_keys=True, default=str))
 
 
 def pyiceberg(url, warehouse, snapshots):
     out = {}
-    cat = load_catalog("tarn", type="rest", uri=url, warehouse=warehouse)
+    cat = load_catalog("tarn", type="rest", uri=url, warehouse=warehouse, token=TOKEN)
     for ns in cat.list_namespaces():
         for ident in cat.list_tables(ns):
             t = cat.load_table(ident)
@@ -48,9 +52,8 @@ def attach(url, warehouse):
     for ext in ("httpfs", "avro", "iceberg"):
         found = glob.glob(f"{site}/duckdb_extension_{ext}/extensions/*/{ext}.duckdb_extension")
         con.execute(f"LOAD '{found[0]}'")
-    con.execute(
-        f"ATTACH '{warehouse}' AS lake (TYPE iceberg, ENDPOINT '{url}', AUTHORIZATION_TYPE 'none')"
-    )
+    con.execute(f"CREATE SECRET lake (TYPE iceberg, TOKEN '{TOKEN}')")
+    con.execute(f"ATTACH '{warehouse}' AS lake (TYPE iceberg, ENDPOINT '{url}', SECRET lake)")
     return con
 
 
