@@ -58,8 +58,8 @@ func TestFollowsPromotion(t *testing.T) {
 					time.Sleep(time.Duration(r.seed%700) * time.Millisecond)
 					r.tarn.kill9()
 				}
+				stop() // what piles up while nothing runs is for the last start
 				r.tarn.startReady()
-				stop()
 				r.mustBeEqual()
 				r.ledgerMustHold()
 				r.exec(`UPDATE accounts SET balance = balance`)
