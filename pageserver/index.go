@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/pageserver/key"
@@ -18,9 +19,9 @@ var (
 	// ErrNoTimeline: the store has no timeline of that branch.
 	ErrNoTimeline = errors.New("no timeline in the store")
 	// ErrFenced: another process has taken the timeline over. This one must stop.
-	ErrFenced = errors.New("timeline was taken over by another process")
+	ErrFenced = fault.New(fault.StoreTaken, "timeline was taken over by another process")
 	// ErrVersion: the store was written by a newer tarn.
-	ErrVersion = errors.New("timeline format version is not supported")
+	ErrVersion = fault.New(fault.StoreNewer, "timeline format version is not supported")
 )
 
 const (

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/control"
@@ -27,7 +28,7 @@ var (
 	// ErrOpaque: a record whose redo is not built changed the relation; its pages are not known.
 	ErrOpaque = errors.New("the relation's pages are not known: a record of a kind that is not redone changed it")
 	// ErrWALMinimal: the primary has written WAL that does not hold every change.
-	ErrWALMinimal = errors.New("the primary ran with wal_level=minimal: its WAL has a gap. Set wal_level=replica and take a new base backup with resync")
+	ErrWALMinimal = fault.New(fault.WALMinimal, "the primary ran with wal_level=minimal: its WAL has a gap. Set wal_level=replica and take a new base backup with resync")
 )
 
 // Options are fixed at Open.

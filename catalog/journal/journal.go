@@ -12,17 +12,17 @@
 package journal
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/materialize/lake"
 )
 
 // ErrCorrupt is wrapped by every error about an object whose bytes cannot be what tarn wrote.
-var ErrCorrupt = errors.New("catalog object is damaged")
+var ErrCorrupt = fault.New(fault.StoreDamaged, "catalog object is damaged")
 
 // VersionError refuses an object written by a newer tarn.
 type VersionError struct {
@@ -34,6 +34,9 @@ type VersionError struct {
 func (e *VersionError) Error() string {
 	return fmt.Sprintf("%s: format version %d; this tarn reads version %d: use the newer tarn that wrote it", e.Key, e.Got, e.Want)
 }
+
+// FaultCode implements fault.Coded.
+func (e *VersionError) FaultCode() fault.Code { return fault.StoreNewer }
 
 // Kind says what an entry does.
 type Kind string

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"golang.org/x/sync/errgroup"
 )
@@ -33,6 +34,9 @@ func (e *TakenError) Error() string {
 	return fmt.Sprintf("catalog log entry %d was written by another writer, of epoch %d", e.By.Seq, e.By.Epoch)
 }
 
+// FaultCode implements fault.Coded.
+func (e *TakenError) FaultCode() fault.Code { return fault.StoreTaken }
+
 // PassedError: another writer's checkpoint includes the sequence number already, so an entry put there counts only if
 // that writer had read it; reading the log anew tells.
 type PassedError struct {
@@ -42,6 +46,9 @@ type PassedError struct {
 func (e *PassedError) Error() string {
 	return fmt.Sprintf("catalog log entry %d came after a checkpoint at %d", e.Seq, e.Checkpoint)
 }
+
+// FaultCode implements fault.Coded.
+func (e *PassedError) FaultCode() fault.Code { return fault.StoreTaken }
 
 // ErrUnknown is wrapped when the store's answers do not tell whether an entry was written.
 var ErrUnknown = errors.New("it is not known whether the catalog log entry was written")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tarn-db/tarn/internal/config"
 	"github.com/tarn-db/tarn/internal/demo"
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/progress"
 )
 
@@ -92,7 +93,7 @@ func startTarn(ctx context.Context, src demo.Source, log *slog.Logger, sink prog
 			return t, c.Close()
 		}
 		if time.Now().After(deadline) {
-			return nil, errors.Join(errors.New("tarn did not listen on its HTTP port in 10 s"), t.Close(ctx))
+			return nil, errors.Join(fault.New(fault.NoAnswer, "tarn did not listen on its HTTP port in 10 s"), t.Close(ctx))
 		}
 	}
 }
@@ -102,7 +103,7 @@ func freeAddr(wish string) (string, error) {
 	l, err := net.Listen("tcp", wish)
 	if err != nil {
 		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-			return "", fmt.Errorf("no free port on 127.0.0.1: %w", err)
+			return "", fault.Errorf(fault.PortUnusable, "no free port on 127.0.0.1: %w", err)
 		}
 	}
 	return l.Addr().String(), l.Close()
@@ -121,6 +122,6 @@ func (t *inProcess) Close(ctx context.Context) error {
 	case err := <-t.done:
 		return err
 	case <-ctx.Done():
-		return fmt.Errorf("tarn did not stop: %w", ctx.Err())
+		return fault.Errorf(fault.NoAnswer, "tarn did not stop: %w", ctx.Err())
 	}
 }

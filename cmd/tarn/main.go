@@ -14,6 +14,7 @@ import (
 	"github.com/tarn-db/tarn/ingest/receive"
 	"github.com/tarn-db/tarn/internal/admin"
 	"github.com/tarn-db/tarn/internal/config"
+	"github.com/tarn-db/tarn/internal/fault"
 )
 
 // Exit codes, which scripts depend on.
@@ -42,7 +43,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		fmt.Fprintln(stderr, "tarn: interrupted")
 	default:
-		fmt.Fprintln(stderr, "tarn: "+oneLine(err.Error()))
+		fmt.Fprintf(stderr, "tarn: %s: %s\n", fault.CodeOf(err), oneLine(err.Error()))
 	}
 	return code
 }
@@ -51,6 +52,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 type usageError struct{ msg string }
 
 func (e *usageError) Error() string { return e.msg }
+
+// FaultCode implements fault.Coded.
+func (e *usageError) FaultCode() fault.Code { return fault.Usage }
 
 func usagef(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -13,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/tarn-db/tarn/internal/config"
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/listen"
 	"github.com/tarn-db/tarn/internal/objstore"
 )
@@ -52,9 +52,9 @@ func checkPort(key, addr string) error {
 		return l.Close()
 	}
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%s %s is taken by another process: stop it, or give another address with --%s", key, addr, strings.Replace(key, ".", "-", 1))
+		return fault.Errorf(fault.PortTaken, "%s %s is taken by another process: stop it, or give another address with --%s", key, addr, strings.Replace(key, ".", "-", 1))
 	}
-	return fmt.Errorf("%s %s cannot be listened on (%w): give another address with --%s", key, addr, cause(err), strings.Replace(key, ".", "-", 1))
+	return fault.Errorf(fault.PortUnusable, "%s %s cannot be listened on (%w): give another address with --%s", key, addr, cause(err), strings.Replace(key, ".", "-", 1))
 }
 
 // checkStore tries a small object of its own, so that a store that cannot be written, or that lets two writers win, is
@@ -66,18 +66,18 @@ func checkStore(ctx context.Context, cfg *config.Config) error {
 		return err // it names the store and the cure
 	}
 	if err != nil {
-		return fmt.Errorf("store %s cannot be opened (%w): check store in tarn.yaml or --store", url, cause(err))
+		return fault.Errorf(fault.StoreOpen, "store %s cannot be opened (%w): check store in tarn.yaml or --store", url, cause(err))
 	}
 	defer store.Close()
 	err = objstore.Check(ctx, store)
 	var answer *objstore.S3Error
 	switch {
 	case errors.Is(err, objstore.ErrNotConditional):
-		return fmt.Errorf("store %s cannot be used (%w): two writers could both win there; name a store that honours them with --store, such as Amazon S3, MinIO or a folder", url, err)
+		return fault.Errorf(fault.StoreNotConditional, "store %s cannot be used (%w): two writers could both win there; name a store that honours them with --store, such as Amazon S3, MinIO or a folder", url, err)
 	case errors.As(err, &answer) && answer.Fix() != "":
-		return fmt.Errorf("store %s cannot be used: %w", url, err)
+		return fault.Errorf(answer.FaultCode(), "store %s cannot be used: %w", url, err)
 	case err != nil:
-		return fmt.Errorf("store %s cannot be written (%w): give the user tarn runs as the right to write there, or name another with --store", url, cause(err))
+		return fault.Errorf(fault.StoreWrite, "store %s cannot be written (%w): give the user tarn runs as the right to write there, or name another with --store", url, cause(err))
 	}
 	return nil
 }
@@ -86,15 +86,15 @@ func checkStore(ctx context.Context, cfg *config.Config) error {
 func holdDataDir(dir string) (io.Closer, error) {
 	const fix = "give the user tarn runs as the right to write there, or name another with --data-dir"
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("data_dir %s cannot be made (%w): %s", dir, cause(err), fix)
+		return nil, fault.Errorf(fault.DataDirUnusable, "data_dir %s cannot be made (%w): %s", dir, cause(err), fix)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("data_dir %s cannot be written (%w): %s", dir, cause(err), fix)
+		return nil, fault.Errorf(fault.DataDirUnusable, "data_dir %s cannot be written (%w): %s", dir, cause(err), fix)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("data_dir %s is in use by another tarn: stop that one, or give this one its own with --data-dir", dir)
+		return nil, fault.Errorf(fault.DataDirInUse, "data_dir %s is in use by another tarn: stop that one, or give this one its own with --data-dir", dir)
 	}
 	return f, nil
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/tarn-db/tarn/internal/config"
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/progress"
 )
 
@@ -99,9 +100,9 @@ func (o *logOptions) open(stderr io.Writer) (*slog.Logger, progress.Sink, error)
 	var log *slog.Logger
 	switch o.format {
 	case "text":
-		log = slog.New(slog.NewTextHandler(stderr, opts))
+		log = slog.New(fault.Handler(slog.NewTextHandler(stderr, opts)))
 	case "json":
-		log = slog.New(slog.NewJSONHandler(stderr, opts))
+		log = slog.New(fault.Handler(slog.NewJSONHandler(stderr, opts)))
 	default:
 		return nil, nil, usagef("--log-format %q: write text or json", o.format)
 	}

@@ -84,7 +84,7 @@ func printStatus(w io.Writer, s *admin.Status) error {
 	}
 	fmt.Fprintf(w, "state      %s\n", state)
 	if s.Error != "" {
-		fmt.Fprintf(w, "error      %s\n", oneLine(s.Error))
+		fmt.Fprintf(w, "error      %s\n", oneLine(strings.TrimPrefix(s.Code+": "+s.Error, ": ")))
 	}
 	if s.Source.SystemID != 0 {
 		fmt.Fprintf(w, "source     PostgreSQL %s, system id %d, timeline %d\n", s.Source.Version, s.Source.SystemID, s.Source.Timeline)

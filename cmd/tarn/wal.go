@@ -16,6 +16,7 @@ import (
 
 	"github.com/tarn-db/tarn/ingest/wal/waldir"
 	"github.com/tarn-db/tarn/ingest/wal/waldump"
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/progress"
 	"github.com/tarn-db/tarn/pageserver/verify"
@@ -84,7 +85,7 @@ func walDump(ctx context.Context, stdout io.Writer, f *dumpFlags) error {
 	opts.WAL = src.Options
 	if opts.From < src.first {
 		if f.from != "" {
-			return fmt.Errorf("--from %s is before the first WAL in %s: give %s or later", opts.From, src.name, src.first)
+			return fault.Errorf(fault.Usage, "--from %s is before the first WAL in %s: give %s or later", opts.From, src.name, src.first)
 		}
 		opts.From = src.first
 	}
@@ -141,9 +142,9 @@ func openWAL(dir string, tli pg.TimelineID) (*waldir.Source, error) {
 	case errors.Is(err, waldir.ErrNoSegments):
 		return nil, fmt.Errorf("%w: name a folder such as a server's pg_wal with --wal", err)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR):
-		return nil, fmt.Errorf("WAL folder %s cannot be read (%w): name a readable one with --wal", dir, cause(err))
+		return nil, fault.Errorf(fault.WALFolder, "WAL folder %s cannot be read (%w): name a readable one with --wal", dir, cause(err))
 	}
-	return nil, fmt.Errorf("WAL folder %s: %w", dir, err)
+	return nil, fault.Errorf(fault.WALFolder, "WAL folder %s: %w", dir, err)
 }
 
 func walVerifyCommand() *cobra.Command {
@@ -168,12 +169,15 @@ func walVerifyCommand() *cobra.Command {
 }
 
 func walVerify(ctx context.Context, stdout, stderr io.Writer, o verify.Options, asJSON bool) error {
-	for _, d := range []struct{ flag, dir string }{{"base", o.Base}, {"wal", o.WAL}} {
+	for _, d := range []struct {
+		flag, dir string
+		code      fault.Code
+	}{{"base", o.Base, fault.BaseFolder}, {"wal", o.WAL, fault.WALFolder}} {
 		if d.dir == "" {
 			return usagef("--%s is not given: write --base DIR --wal DIR", d.flag)
 		}
 		if st, err := os.Stat(d.dir); err != nil || !st.IsDir() {
-			return fmt.Errorf("--%s %s is no folder that can be read: check its name and rights", d.flag, d.dir)
+			return fault.Errorf(d.code, "--%s %s is no folder that can be read: check its name and rights", d.flag, d.dir)
 		}
 	}
 	if isTerminal(stderr) {
@@ -187,7 +191,7 @@ func walVerify(ctx context.Context, stdout, stderr io.Writer, o verify.Options, 
 		fmt.Fprint(stderr, "\r\x1b[K")
 	}
 	if err != nil {
-		return err
+		return fault.Or(fault.BaseFolder, err)
 	}
 	if asJSON {
 		err = writeJSON(stdout, r)
@@ -203,11 +207,11 @@ func walVerify(ctx context.Context, stdout, stderr io.Writer, o verify.Options, 
 	case r.OK():
 		return nil
 	case r.ImagesCompared == 0:
-		return fmt.Errorf("no page image to compare in %s: run the server with wal_consistency_checking = 'all'", o.WAL)
+		return fault.Errorf(fault.WALDiffers, "no page image to compare in %s: run the server with wal_consistency_checking = 'all'", o.WAL)
 	case r.Mismatches > 0:
-		return fmt.Errorf("%d of %d page images differ: the first are above; please report them with the WAL", r.Mismatches, r.ImagesCompared)
+		return fault.Errorf(fault.WALDiffers, "%d of %d page images differ: the first are above; please report them with the WAL", r.Mismatches, r.ImagesCompared)
 	}
-	return fmt.Errorf("the pages do not add up (%d invalid pages): see the report", r.InvalidPages)
+	return fault.Errorf(fault.WALDiffers, "the pages do not add up (%d invalid pages): see the report", r.InvalidPages)
 }
 
 func printReport(w io.Writer, r *verify.Report, took time.Duration) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tarn-db/tarn/ingest/archive"
 	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
 )
@@ -39,21 +40,21 @@ func openStoreWAL(ctx context.Context, url string, tli pg.TimelineID) (*walSourc
 	// Opening a directory store makes the directory; looking at WAL must not.
 	if dir, ok := strings.CutPrefix(url, "file://"); ok {
 		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
-			return nil, fmt.Errorf("store %s is no folder that can be read: check its name and rights", url)
+			return nil, fault.Errorf(fault.StoreOpen, "store %s is no folder that can be read: check its name and rights", url)
 		}
 	}
 	store, err := objstore.Open(ctx, url, objstore.Options{})
 	if err != nil {
-		return nil, fmt.Errorf("store %s cannot be opened (%w): check --store", url, cause(err))
+		return nil, fault.Errorf(fault.StoreOpen, "store %s cannot be opened (%w): check --store", url, cause(err))
 	}
 	a, err := archive.Open(ctx, store, nil, 0, func() {})
 	switch {
 	case errors.Is(err, archive.ErrNoBase):
-		err = fmt.Errorf("store %s holds no WAL archive: name the store of a tarn that has been attached", url)
+		err = fault.Errorf(fault.StoreNoWAL, "store %s holds no WAL archive: name the store of a tarn that has been attached", url)
 	case err != nil:
 		err = fmt.Errorf("store %s: %w", url, err)
 	case tli != 0 && tli != a.Base().Timeline:
-		err = fmt.Errorf("store %s archives timeline %d, not %d: leave --timeline out", url, a.Base().Timeline, tli)
+		err = fault.Errorf(fault.Usage, "store %s archives timeline %d, not %d: leave --timeline out", url, a.Base().Timeline, tli)
 	}
 	if err != nil {
 		return nil, errors.Join(err, store.Close())

@@ -4,7 +4,6 @@ package archive
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -12,17 +11,18 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
 )
 
 var (
 	// ErrNoBase: the store holds no WAL archive yet.
-	ErrNoBase = errors.New("the store holds no WAL archive")
+	ErrNoBase = fault.New(fault.StoreNoWAL, "the store holds no WAL archive")
 	// ErrForeign: the store's archive came from another cluster.
-	ErrForeign = errors.New("the store belongs to another cluster")
+	ErrForeign = fault.New(fault.StoreOther, "the store belongs to another cluster")
 	// ErrNotArchived: the position is not in the archive.
-	ErrNotArchived = errors.New("WAL that is not in the archive")
+	ErrNotArchived = fault.New(fault.StoreNoWAL, "WAL that is not in the archive")
 )
 
 // WAL is where committed WAL is read from: the raft log.

@@ -24,6 +24,7 @@ import (
 	raftwal "github.com/hashicorp/raft-wal"
 	"github.com/hashicorp/raft-wal/metadb"
 
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 )
 
@@ -31,7 +32,7 @@ var (
 	// ErrClosed: the log is closed, or closing.
 	ErrClosed = errors.New("the WAL log is closed")
 	// ErrLocked: another process has the folder open.
-	ErrLocked = errors.New("another process uses this data folder")
+	ErrLocked = fault.New(fault.DataDirInUse, "another process uses this data folder")
 	// ErrTrimmed: the position lies before the log's start; the archive has it.
 	ErrTrimmed = errors.New("WAL before the log's start")
 	// ErrNotCommitted: the position lies at or behind the log's end.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 )
 
@@ -28,11 +29,11 @@ type state struct {
 
 var (
 	// ErrGap: the bytes appended begin after the log's end.
-	ErrGap = errors.New("WAL does not continue the log")
+	ErrGap = fault.New(fault.WALGap, "WAL does not continue the log")
 	// ErrDiverged: the bytes appended differ from those the log already holds at their position.
-	ErrDiverged = errors.New("WAL differs from what the log holds at the same position")
+	ErrDiverged = fault.New(fault.Diverged, "WAL differs from what the log holds at the same position")
 	// ErrForeign: another cluster's WAL, or another cluster's folder.
-	ErrForeign = errors.New("the data folder belongs to another cluster")
+	ErrForeign = fault.New(fault.DataDirOther, "the data folder belongs to another cluster")
 	// ErrNoBase: Reset has not yet said where the log begins.
 	ErrNoBase = errors.New("the log has no beginning yet")
 )

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/tarn-db/tarn/internal/fault"
 )
 
 // Codes of AttachError: one per reason a source cannot be attached.
@@ -45,6 +47,18 @@ type AttachError struct {
 
 // Error is one line: what, then the fix.
 func (e *AttachError) Error() string { return e.Msg + ": " + e.Fix }
+
+// FaultCode implements fault.Coded.
+func (e *AttachError) FaultCode() fault.Code { return faultCodes[e.Code] }
+
+var faultCodes = map[string]fault.Code{
+	CodeURL: fault.SourceURL, CodeUnreachable: fault.SourceUnreachable, CodeStarting: fault.SourceStarting,
+	CodePassword: fault.SourcePassword, CodeHBA: fault.SourceHBA, CodeRole: fault.SourceRole, CodeVersion: fault.SourceVersion,
+	CodeWALLevel: fault.SourceWALLevel, CodeBlockSize: fault.SourceBlockSize, CodeStandby: fault.SourceStandby,
+	CodeWalsender: fault.SourceWalsenders, CodeSlotFree: fault.SourceSlots, CodeSlotName: fault.SlotName,
+	CodeSlotInUse: fault.SlotInUse, CodeSlotLogical: fault.SlotLogical, CodeSlotMissing: fault.SlotMissing,
+	CodeSlotLost: fault.SlotLost, CodeSystemID: fault.SourceOther, CodeCommand: fault.SourceCommand,
+}
 
 // Unwrap gives the cause.
 func (e *AttachError) Unwrap() error { return e.Err }

@@ -15,18 +15,19 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 )
 
 // ErrWALGone: the server no longer has the WAL asked for. Only a new copy helps.
-var ErrWALGone = errors.New("the server has removed WAL that was not received yet")
+var ErrWALGone = fault.New(fault.WALGap, "the server has removed WAL that was not received yet")
 
 // ErrServerBehind: the server's WAL ends before the position asked for, so its history is not the one received.
-var ErrServerBehind = errors.New("the server's WAL ends before what was already received from it")
+var ErrServerBehind = fault.New(fault.Diverged, "the server's WAL ends before what was already received from it")
 
 // ErrOtherHistory: the server's timeline left the one received before the position asked for, as after a failover to a
 // standby that lacked WAL we have.
-var ErrOtherHistory = errors.New("the server's history forked before what was already received from it")
+var ErrOtherHistory = fault.New(fault.Diverged, "the server's history forked before what was already received from it")
 
 // TimelineEndError says the stream ended where the server switched to another timeline.
 type TimelineEndError struct {
@@ -38,6 +39,9 @@ type TimelineEndError struct {
 func (e *TimelineEndError) Error() string {
 	return fmt.Sprintf("the source was promoted: timeline %d ended at %s and %d began", e.Timeline, e.Switch, e.Next)
 }
+
+// FaultCode implements fault.Coded.
+func (e *TimelineEndError) FaultCode() fault.Code { return fault.Diverged }
 
 // Ack is what a status update tells the server, each LSN being the end of what was reached.
 //

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 )
 
@@ -106,6 +107,9 @@ func (e *SystemIDError) Error() string {
 	return fmt.Sprintf("at %s: WAL of system %d, want system %d", e.LSN, e.Got, e.Want)
 }
 
+// FaultCode implements fault.Coded.
+func (e *SystemIDError) FaultCode() fault.Code { return fault.StoreOther }
+
 // TimelineError says a page lies on a timeline that cannot be part of the history being read.
 type TimelineError struct {
 	LSN       pg.LSN
@@ -115,3 +119,6 @@ type TimelineError struct {
 func (e *TimelineError) Error() string {
 	return fmt.Sprintf("at %s: WAL page of timeline %d while reading timeline %d", e.LSN, e.Got, e.Want)
 }
+
+// FaultCode implements fault.Coded.
+func (e *TimelineError) FaultCode() fault.Code { return fault.Diverged }

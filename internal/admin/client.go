@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 )
 
@@ -30,10 +31,10 @@ const (
 )
 
 // errNoAnswer: something listens there and says nothing, such as a process that was stopped in its tracks.
-var errNoAnswer = errors.New("no answer")
+var errNoAnswer = fault.New(fault.NoAnswer, "no answer")
 
 // ErrTimeout: a wait's time ran out before the LSN was reached.
-var ErrTimeout = errors.New("timed out")
+var ErrTimeout = fault.New(fault.WaitTimeout, "timed out")
 
 // Client talks to a running server. Errors are one line that names the server.
 type Client struct {
@@ -100,6 +101,21 @@ type ServerError struct {
 	Addr    string
 	Code    int // HTTP status
 	Message string
+	Fault   string // the server's own code, such as TARN-0601; empty if it gave none
+}
+
+// FaultCode implements fault.Coded: the server's own code, else one by the kind of answer.
+func (e *ServerError) FaultCode() fault.Code {
+	if c, ok := fault.Parse(e.Fault); ok && e.Fault != "" {
+		return c
+	}
+	switch {
+	case e.Code == http.StatusNotFound, e.Code == http.StatusMethodNotAllowed:
+		return fault.NotTarn
+	case e.Code/100 == 4:
+		return fault.RequestBad
+	}
+	return fault.ServerFailed
 }
 
 func (e *ServerError) Error() string { return fmt.Sprintf("tarn at %s: %s", e.Addr, e.Message) }
@@ -121,7 +137,7 @@ func (c *Client) call(parent context.Context, within time.Duration, method, path
 	}
 	req, err := http.NewRequestWithContext(ctx, method, scheme+c.Addr+path, body)
 	if err != nil {
-		return fmt.Errorf("server address %q is not host:port: give --http HOST:PORT", c.Addr)
+		return fault.Errorf(fault.Usage, "server address %q is not host:port: give --http HOST:PORT", c.Addr)
 	}
 	if send != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -146,26 +162,27 @@ func (c *Client) call(parent context.Context, within time.Duration, method, path
 		if receive != nil {
 			_ = json.Unmarshal(data, receive) // an answer of another shape leaves it as it is; the error says enough
 		}
-		return &ServerError{Addr: c.Addr, Code: resp.StatusCode, Message: serverMessage(resp.StatusCode, data)}
+		message, code := serverMessage(resp.StatusCode, data)
+		return &ServerError{Addr: c.Addr, Code: resp.StatusCode, Message: message, Fault: code}
 	}
 	if receive == nil {
 		return nil
 	}
 	if err := json.Unmarshal(data, receive); err != nil {
-		return fmt.Errorf("%s does not answer as tarn does (%v): give tarn's address with --http or --config", c.Addr, err)
+		return fault.Errorf(fault.NotTarn, "%s does not answer as tarn does (%v): give tarn's address with --http or --config", c.Addr, err)
 	}
 	return nil
 }
 
-func serverMessage(code int, data []byte) string {
+func serverMessage(code int, data []byte) (message, faultCode string) {
 	if code == http.StatusBadRequest && strings.Contains(string(data), "HTTP request to an HTTPS server") {
-		return "it speaks TLS: give its address as https://HOST:PORT, or give --config"
+		return "it speaks TLS: give its address as https://HOST:PORT, or give --config", ""
 	}
-	var e struct{ Error string }
+	var e struct{ Error, Code string }
 	if json.Unmarshal(data, &e) == nil && e.Error != "" {
-		return e.Error
+		return e.Error, e.Code
 	}
-	return "it answered " + strconv.Itoa(code) + " " + http.StatusText(code) + ": is that tarn's http.listen?"
+	return "it answered " + strconv.Itoa(code) + " " + http.StatusText(code) + ": is that tarn's http.listen?", ""
 }
 
 func (c *Client) unreachable(ctx context.Context, err error) error {
@@ -189,7 +206,7 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		why = "it hung up"
 	}
-	return fmt.Errorf("no tarn at %s (%s): start `tarn serve`, or give its address with --http or --config", c.Addr, strings.TrimSpace(why))
+	return fault.Errorf(fault.NoServer, "no tarn at %s (%s): start `tarn serve`, or give its address with --http or --config", c.Addr, strings.TrimSpace(why))
 }
 
 func itoa(n uint64) string { return strconv.FormatUint(n, 10) }

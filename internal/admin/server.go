@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 )
 
@@ -81,7 +82,7 @@ var open = map[string]bool{"/healthz": true, "/readyz": true}
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !open[r.URL.Path] && !s.allow(r) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="tarn"`)
-		fail(w, http.StatusUnauthorized, "a token is needed: send one of http.tokens_file as Authorization: Bearer TOKEN (tarn's own verbs: --config FILE, or TARN_HTTP_TOKEN)")
+		fail(w, http.StatusUnauthorized, fault.TokenNeeded, "a token is needed: send one of http.tokens_file as Authorization: Bearer TOKEN (tarn's own verbs: --config FILE, or TARN_HTTP_TOKEN)")
 		return
 	}
 	s.handler.ServeHTTP(w, r)
@@ -102,7 +103,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	go func() { done <- srv.Serve(l) }()
 	select {
 	case err := <-done:
-		return fmt.Errorf("http on %s: %w", l.Addr(), err)
+		return fault.Errorf(fault.PortUnusable, "http on %s: %w", l.Addr(), err)
 	case <-ctx.Done():
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
@@ -156,13 +157,14 @@ type WaitResult struct {
 	LSN     pg.LSN `json:"lsn"`     // asked for
 	Reached pg.LSN `json:"reached"` // where the stage is now
 	Error   string `json:"error,omitempty"`
+	Code    string `json:"code,omitempty"` // of Error, such as TARN-0704
 }
 
 func (s *Server) wait(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	lsn, err := pg.ParseLSN(q.Get("lsn"))
 	if err != nil {
-		fail(w, http.StatusBadRequest, "parameter lsn: "+err.Error())
+		fail(w, http.StatusBadRequest, fault.RequestBad, "parameter lsn: "+err.Error())
 		return
 	}
 	stage := StagePublished
@@ -170,13 +172,13 @@ func (s *Server) wait(w http.ResponseWriter, r *http.Request) {
 		stage = Stage(v)
 	}
 	if !slices.Contains(Stages, stage) {
-		fail(w, http.StatusBadRequest, fmt.Sprintf("parameter for: %q is none of %v", stage, Stages))
+		fail(w, http.StatusBadRequest, fault.RequestBad, fmt.Sprintf("parameter for: %q is none of %v", stage, Stages))
 		return
 	}
 	timeout := waitDefault
 	if v := q.Get("timeout"); v != "" {
 		if timeout, err = time.ParseDuration(v); err != nil || timeout < 0 {
-			fail(w, http.StatusBadRequest, fmt.Sprintf("parameter timeout: %q is no duration such as 30s", v))
+			fail(w, http.StatusBadRequest, fault.RequestBad, fmt.Sprintf("parameter timeout: %q is no duration such as 30s", v))
 			return
 		}
 	}
@@ -190,12 +192,13 @@ func (s *Server) wait(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusOK, res)
 	case errors.Is(err, context.DeadlineExceeded) && r.Context().Err() == nil:
 		res.Error = fmt.Sprintf("timed out waiting for %s LSN %s, it is at %s", stage, lsn, res.Reached)
+		res.Code = fault.WaitTimeout.String()
 		reply(w, http.StatusGatewayTimeout, res)
 	case errors.Is(err, context.Canceled):
-		res.Error = "the server is stopping"
+		res.Error, res.Code = "the server is stopping", fault.ServerStopped.String()
 		reply(w, http.StatusServiceUnavailable, res)
 	default:
-		res.Error = err.Error()
+		res.Error, res.Code = err.Error(), fault.CodeOf(fault.Or(fault.ServerStopped, err)).String()
 		reply(w, http.StatusServiceUnavailable, res)
 	}
 }
@@ -208,7 +211,7 @@ type resyncRequest struct {
 func (s *Server) resync(w http.ResponseWriter, r *http.Request) {
 	// A web page may post forms and plain text anywhere without being asked; JSON it may not.
 	if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t != "application/json" {
-		fail(w, http.StatusUnsupportedMediaType, "send Content-Type: application/json")
+		fail(w, http.StatusUnsupportedMediaType, fault.RequestBad, "send Content-Type: application/json")
 		return
 	}
 	// An error means the connection knows no deadlines, as in a test's recorder.
@@ -217,7 +220,7 @@ func (s *Server) resync(w http.ResponseWriter, r *http.Request) {
 	dec.DisallowUnknownFields()
 	var req resyncRequest
 	if err := dec.Decode(&req); err != nil || (req.Table == "") == !req.All {
-		fail(w, http.StatusBadRequest, `send {"table":"database.schema.table"} or {"all":true}`)
+		fail(w, http.StatusBadRequest, fault.RequestBad, `send {"table":"database.schema.table"} or {"all":true}`)
 		return
 	}
 	switch err := s.source.Resync(r.Context(), req.Table, req.All); {
@@ -225,16 +228,16 @@ func (s *Server) resync(w http.ResponseWriter, r *http.Request) {
 		s.log.Info("resync requested", "table", req.Table, "all", req.All)
 		reply(w, http.StatusAccepted, map[string]string{"status": "accepted"})
 	case errors.Is(err, ErrUnknownTable):
-		fail(w, http.StatusNotFound, err.Error())
+		fail(w, http.StatusNotFound, fault.CodeOf(err), err.Error())
 	case errors.Is(err, ErrRefused):
-		fail(w, http.StatusConflict, err.Error())
+		fail(w, http.StatusConflict, fault.CodeOf(err), err.Error())
 	default:
-		fail(w, http.StatusInternalServerError, err.Error())
+		fail(w, http.StatusInternalServerError, fault.CodeOf(err), err.Error())
 	}
 }
 
-func fail(w http.ResponseWriter, code int, message string) {
-	reply(w, code, map[string]string{"error": message})
+func fail(w http.ResponseWriter, status int, code fault.Code, message string) {
+	reply(w, status, map[string]string{"error": message, "code": code.String()})
 }
 
 func reply(w http.ResponseWriter, code int, v any) {

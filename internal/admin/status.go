@@ -4,9 +4,9 @@ package admin
 
 import (
 	"context"
-	"errors"
 	"time"
 
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 )
 
@@ -44,6 +44,7 @@ const (
 type Status struct {
 	State        State      `json:"state"`
 	Error        string     `json:"error"` // why the state is not streaming; empty if nothing is wrong
+	Code         string     `json:"code"`  // of Error, such as TARN-0220; see docs/ERRORS.md
 	Source       SourceInfo `json:"source"`
 	SourceLSN    pg.LSN     `json:"source_lsn"`  // end of WAL on the source as last heard
 	ReceiveLSN   pg.LSN     `json:"receive_lsn"` // received, not yet durable
@@ -92,6 +93,7 @@ type Table struct {
 	DeleteFiles int        `json:"delete_files"`
 	LSN         pg.LSN     `json:"lsn"`   // of the publication that last changed it
 	Error       string     `json:"error"` // why it is excluded or in error, or which columns are left out and which have values out of range
+	Code        string     `json:"code"`  // of Error when the state is error
 }
 
 // PublicationInfo is one publication as GET /api/v1/publications lists it.
@@ -133,9 +135,9 @@ func (s *Status) At(stage Stage) pg.LSN {
 
 var (
 	// ErrUnknownTable: Resync was asked for a table that is not there.
-	ErrUnknownTable = errors.New("no such table")
+	ErrUnknownTable = fault.New(fault.TableUnknown, "no such table")
 	// ErrRefused: the server cannot do what was asked in its present state.
-	ErrRefused = errors.New("refused")
+	ErrRefused = fault.New(fault.ServerRefused, "refused")
 )
 
 // Source is the running server. All methods are safe for concurrent use.

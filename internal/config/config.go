@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/objstore"
 )
 
@@ -159,9 +160,18 @@ func (c *Config) Origin(key string) string {
 
 // Error is a setting that cannot be used. It prints as one line.
 type Error struct {
-	Where string // file:line, variable or flag; empty when nothing was written anywhere
-	What  string // the setting and what is wrong with it
-	Fix   string // what to do
+	Where string     // file:line, variable or flag; empty when nothing was written anywhere
+	What  string     // the setting and what is wrong with it
+	Fix   string     // what to do
+	Code  fault.Code // what kind of trouble; 0 is fault.Setting
+}
+
+// FaultCode implements fault.Coded.
+func (e *Error) FaultCode() fault.Code {
+	if e.Code == 0 {
+		return fault.Setting
+	}
+	return e.Code
 }
 
 func (e *Error) Error() string {

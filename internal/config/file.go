@@ -11,6 +11,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/tarn-db/tarn/internal/fault"
 )
 
 // fileBytesMax bounds tarn.yaml, about 1,000 rules. The parser takes time that grows with the square of a file's depth.
@@ -36,14 +38,14 @@ func readFile(path string) ([]entry, error) {
 		if errors.As(err, &pe) {
 			err = pe.Err
 		}
-		return nil, &Error{What: fmt.Sprintf("configuration %s cannot be read (%v)", path, err), Fix: "name a readable file with --config"}
+		return nil, &Error{What: fmt.Sprintf("configuration %s cannot be read (%v)", path, err), Fix: "name a readable file with --config", Code: fault.ConfigFile}
 	}
 	return parse(filepath.Base(path), data)
 }
 
 func parse(name string, data []byte) (_ []entry, err error) {
 	if len(data) > fileBytesMax {
-		return nil, &Error{Where: name, What: fmt.Sprintf("%d bytes is too long for a configuration", len(data)), Fix: "name another file with --config"}
+		return nil, &Error{Where: name, What: fmt.Sprintf("%d bytes is too long for a configuration", len(data)), Fix: "name another file with --config", Code: fault.ConfigFile}
 	}
 	w := walker{name: name}
 	defer func() {
@@ -52,7 +54,7 @@ func parse(name string, data []byte) (_ []entry, err error) {
 			if s, ok := p.(string); ok && strings.HasPrefix(s, "BUG: ") {
 				panic(p)
 			}
-			err = &Error{Where: name, What: "not YAML", Fix: "check quotes and indentation"}
+			err = &Error{Where: name, What: "not YAML", Fix: "check quotes and indentation", Code: fault.ConfigFile}
 		}
 	}()
 	file, err := parser.ParseBytes(data, 0)
@@ -92,7 +94,7 @@ func (w *walker) fail(n ast.Node, what, fix string) error {
 
 func (w *walker) syntaxError(err error) error {
 	var ye yaml.Error
-	e := &Error{Where: w.name, What: "not YAML: " + err.Error(), Fix: "check quotes and indentation"}
+	e := &Error{Where: w.name, What: "not YAML: " + err.Error(), Fix: "check quotes and indentation", Code: fault.ConfigFile}
 	if errors.As(err, &ye) {
 		e.What = "not YAML: " + ye.GetMessage()
 		if t := ye.GetToken(); t != nil && t.Position != nil {
@@ -177,7 +179,7 @@ func (w *walker) checkKey(at ast.Node, section, key string) error {
 	if near := nearest(key, known); near != "" {
 		fix = "did you mean " + near + "?"
 	}
-	return w.fail(at, fmt.Sprintf("unknown key %s%s", key, in), fix)
+	return &Error{Where: w.where(at), What: fmt.Sprintf("unknown key %s%s", key, in), Fix: fix, Code: fault.UnknownKey}
 }
 
 func (w *walker) database(p *ast.MappingValueNode, name string) error {

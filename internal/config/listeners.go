@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strconv"
+
+	"github.com/tarn-db/tarn/internal/fault"
 )
 
 func (c *Config) checkListeners() error {
@@ -49,7 +51,7 @@ func (c *Config) checkListener(name string, l *Listener) error {
 	if name != "sql" { // which nothing serves yet
 		fix += fmt.Sprintf(", or set %[1]s.tls.cert, %[1]s.tls.key and %[1]s.tokens_file", name)
 	}
-	return c.bad(key, fmt.Sprintf("%s %s can be reached from other hosts without TLS and authentication", key, l.Listen), fix)
+	return &Error{Where: c.origins[key], What: fmt.Sprintf("%s %s can be reached from other hosts without TLS and authentication", key, l.Listen), Fix: fix, Code: fault.OpenListener}
 }
 
 func loopback(host string) bool {

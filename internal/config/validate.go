@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/tarn-db/tarn/internal/fault"
 )
 
 // Limits of the values.
@@ -35,6 +37,9 @@ func (c *Config) validate(env func(string) (string, bool)) error {
 // bad makes the error of a setting whose value was written somewhere.
 func (c *Config) bad(key, what, fix string) error {
 	e := &Error{What: what, Fix: fix}
+	if strings.HasSuffix(what, " is not set") {
+		e.Code = fault.SettingMissing
+	}
 	if w, ok := c.origins[key]; ok {
 		e.Where = w
 	}

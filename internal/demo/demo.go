@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/tarn-db/tarn/internal/admin"
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/lakecheck"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pgtest"
@@ -26,7 +27,7 @@ const (
 )
 
 // ErrNotEqual: a reader that is not tarn saw other rows than Postgres.
-var ErrNotEqual = errors.New("the lake is not equal to Postgres")
+var ErrNotEqual = fault.New(fault.DemoDiffers, "the lake is not equal to Postgres")
 
 // Source is what the demo asks tarn to attach to.
 type Source struct {

@@ -2,12 +2,12 @@ package demo
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/lakecheck"
 )
 
@@ -37,7 +37,7 @@ func python(ctx context.Context, cacheDir string, say func(string, ...any)) (str
 		out, err := exec.CommandContext(ctx, step[0], step[1:]...).CombinedOutput()
 		if err != nil {
 			_ = os.RemoveAll(venv)
-			return "", fmt.Errorf("install the reader: %s: %w: %s; or set TARN_PYTHON to a Python that has duckdb",
+			return "", fault.Errorf(fault.DemoReader, "install the reader: %s: %w: %s; or set TARN_PYTHON to a Python that has duckdb",
 				strings.Join(step[:min(4, len(step))], " "), err, lastLine(string(out)))
 		}
 	}

@@ -2,15 +2,16 @@ package lakecheck
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"github.com/tarn-db/tarn/internal/fault"
 )
 
 // ErrNoPython is wrapped when no Python with the wanted engine is found.
-var ErrNoPython = errors.New("no Python that has the reader")
+var ErrNoPython = fault.New(fault.DemoReader, "no Python that has the reader")
 
 // modules a reader imports.
 var modules = map[string]string{

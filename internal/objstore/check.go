@@ -6,14 +6,16 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+
+	"github.com/tarn-db/tarn/internal/fault"
 )
 
 // ErrNotConditional: the store does not honour conditional puts. Two writers could each believe that they had won: tarn
 // cannot keep a catalog there.
-var ErrNotConditional = errors.New("the store does not honour conditional puts (If-None-Match, If-Match)")
+var ErrNotConditional = fault.New(fault.StoreNotConditional, "the store does not honour conditional puts (If-None-Match, If-Match)")
 
 // ErrStale: the store does not show at once what it has taken.
-var ErrStale = errors.New("the store does not show what was just written")
+var ErrStale = fault.New(fault.StoreStale, "the store does not show what was just written")
 
 // Check tries on two small objects of its own whether a store does what Store promises: writes, reads, lists and deletes,
 // and refuses conditional puts whose condition does not hold. It removes the objects again.

@@ -4,17 +4,18 @@ package objstore
 
 import (
 	"context"
-	"errors"
 	"io"
 	"time"
+
+	"github.com/tarn-db/tarn/internal/fault"
 )
 
 var (
 	// ErrNotFound: no object has that key.
-	ErrNotFound = errors.New("object not found")
+	ErrNotFound = fault.New(fault.StoreObjectMissing, "object not found")
 	// ErrPrecondition: a conditional put lost, or won earlier without our hearing of it. The caller reads back and
 	// compares before it believes either.
-	ErrPrecondition = errors.New("precondition failed")
+	ErrPrecondition = fault.New(fault.StoreConflict, "precondition failed")
 )
 
 // ObjectInfo describes a stored object.

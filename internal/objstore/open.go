@@ -2,15 +2,16 @@ package objstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"path"
 	"strings"
+
+	"github.com/tarn-db/tarn/internal/fault"
 )
 
 // ErrScheme: the store's URL has a scheme that no store of this build answers to.
-var ErrScheme = errors.New("unsupported store URL")
+var ErrScheme = fault.New(fault.StoreURL, "unsupported store URL")
 
 // Options are what a store's URL does not say.
 type Options struct {

@@ -11,6 +11,8 @@ import (
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
+
+	"github.com/tarn-db/tarn/internal/fault"
 )
 
 // errS3TooLong is why a call ended that was tried for as long as it may take.
@@ -33,6 +35,32 @@ func (e *S3Error) Error() string {
 		msg += ": " + fix
 	}
 	return strings.Join(strings.Fields(msg), " ")
+}
+
+// FaultCode implements fault.Coded.
+func (e *S3Error) FaultCode() fault.Code {
+	switch e.Code {
+	case "NoSuchBucket":
+		return fault.StoreOpen
+	case "AccessDenied", "Forbidden", "AllAccessDisabled":
+		return fault.StoreDenied
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "ExpiredTokenException":
+		return fault.StoreCredentials
+	case "PermanentRedirect", "AuthorizationHeaderMalformed", "MovedPermanently", "IllegalLocationConstraintException":
+		return fault.StoreRegion
+	}
+	switch {
+	case e.noCredentials():
+		return fault.StoreCredentials
+	case e.Status == 0:
+		return fault.StoreUnreachable
+	}
+	return fault.StoreFailed
+}
+
+// noCredentials says whether the SDK found none to sign the request with.
+func (e *S3Error) noCredentials() bool {
+	return strings.Contains(e.Err.Error(), "failed to retrieve credentials") || strings.Contains(e.Err.Error(), "get credentials")
 }
 
 // Unwrap gives the SDK's error.
@@ -77,7 +105,7 @@ func (e *S3Error) Fix() string {
 	case "QuotaExceeded", "XMinioStorageFull", "InsufficientStorage":
 		return "give the store more room"
 	}
-	if strings.Contains(e.Err.Error(), "failed to retrieve credentials") || strings.Contains(e.Err.Error(), "get credentials") {
+	if e.noCredentials() {
 		return "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or s3: in tarn.yaml"
 	}
 	return ""

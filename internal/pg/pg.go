@@ -5,10 +5,11 @@
 package pg
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/tarn-db/tarn/internal/fault"
 )
 
 // BlockSize is the page size in bytes (BLCKSZ). Servers built with another size are refused at attach.
@@ -173,7 +174,7 @@ func MajorOfWALMagic(magic uint16) (m Major, ok bool) {
 }
 
 // ErrCorrupt is the sentinel every CorruptError unwraps to.
-var ErrCorrupt = errors.New("corrupt")
+var ErrCorrupt = fault.New(fault.Corrupt, "corrupt")
 
 // CorruptError says what could not be read, and where. Fields that are not known are zero.
 type CorruptError struct {

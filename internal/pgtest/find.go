@@ -1,15 +1,16 @@
 package pgtest
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/tarn-db/tarn/internal/fault"
 )
 
 // ErrNoBinaries is returned (wrapped) when no server binaries of a version are on this machine.
-var ErrNoBinaries = errors.New("no Postgres binaries")
+var ErrNoBinaries = fault.New(fault.DemoPostgres, "no Postgres binaries")
 
 // Bin returns the folder that holds initdb, pg_ctl and postgres of a major version. Looked for in this order: TARN_PGBIN
 // (a folder, or for several versions "15=/folder,18=/folder"), .cache/pg/MAJOR/bin under the module's root, Debian's

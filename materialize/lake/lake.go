@@ -4,9 +4,9 @@ package lake
 
 import (
 	"context"
-	"errors"
 	"time"
 
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 )
 
@@ -182,7 +182,7 @@ type Head struct {
 }
 
 // ErrFenced: another writer began a newer epoch; this one must stop.
-var ErrFenced = errors.New("fenced: a newer writer owns this lake")
+var ErrFenced = fault.New(fault.StoreTaken, "fenced: a newer writer owns this lake")
 
 // Publisher is the catalog as the materializer sees it. One goroutine uses it.
 type Publisher interface {

@@ -2,11 +2,11 @@ package tidset
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"math/bits"
 
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 )
 
@@ -39,7 +39,7 @@ const (
 )
 
 // ErrVersion says the file was written by a newer tarn.
-var ErrVersion = errors.New("unknown version")
+var ErrVersion = fault.New(fault.StoreNewer, "unknown version")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 

@@ -27,13 +27,13 @@ package layer
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 )
 
@@ -60,7 +60,7 @@ const (
 )
 
 // ErrVersion: the layer was written by a newer tarn.
-var ErrVersion = errors.New("layer format version is not supported")
+var ErrVersion = fault.New(fault.StoreNewer, "layer format version is not supported")
 
 var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -15,6 +15,7 @@ import (
 	"github.com/tarn-db/tarn/ingest/receive"
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/admin"
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/progress"
 	"github.com/tarn-db/tarn/materialize"
@@ -36,7 +37,7 @@ func (s *Server) attached(ctx context.Context, fresh bool) error {
 			err = ingest.Resync(ctx, opt)
 		}
 		if err != nil {
-			return &stopError{admin.StateStopped, fmt.Errorf("resync: %w", err)}
+			return &stopError{admin.StateStopped, fault.Or(fault.ResyncFailed, fmt.Errorf("resync: %w", err))}
 		}
 	} else {
 		var err error
@@ -135,17 +136,17 @@ func (s *Server) follow(ctx context.Context, ing *ingest.Service, tl *pageserver
 	defer tl.Close()
 	if s.resyncStage() == resyncCopy {
 		if err := s.resyncAt(ctx, resyncTables); err != nil {
-			return &stopError{admin.StateStopped, fmt.Errorf("resync: %w", err)}
+			return &stopError{admin.StateStopped, fault.Or(fault.ResyncFailed, fmt.Errorf("resync: %w", err))}
 		}
 	}
 	if id := ing.Cluster().SystemID; id != tl.SystemID() {
-		return fmt.Errorf("store %s holds pages of the cluster with system identifier %d, the source is %d: give another --store, or attach to the former source", s.cfg.Store, tl.SystemID(), id)
+		return fault.Errorf(fault.StoreOther, "store %s holds pages of the cluster with system identifier %d, the source is %d: give another --store, or attach to the former source", s.cfg.Store, tl.SystemID(), id)
 	}
 	if !ing.History().Has(tl.WALTimeline()) {
-		return &stopError{admin.StateDiverged, fmt.Errorf("pages are of WAL timeline %d and WAL is of %d: `tarn resync --all` copies the source anew", tl.WALTimeline(), ing.Timeline())}
+		return &stopError{admin.StateDiverged, fault.Errorf(fault.Diverged, "pages are of WAL timeline %d and WAL is of %d: `tarn resync --all` copies the source anew", tl.WALTimeline(), ing.Timeline())}
 	}
 	if tl.ResumeLSN() < ing.Base() {
-		return &stopError{admin.StateWALGap, fmt.Errorf("pages are at %s and WAL begins at %s: `tarn resync --all` copies the source anew", tl.ResumeLSN(), ing.Base())}
+		return &stopError{admin.StateWALGap, fault.Errorf(fault.WALGap, "pages are at %s and WAL begins at %s: `tarn resync --all` copies the source anew", tl.ResumeLSN(), ing.Base())}
 	}
 	reader, err := wal.NewReader(wal.Options{
 		Source: ing.Source(ctx), Start: tl.ResumeLSN(), Timeline: ing.Timeline(), SystemID: tl.SystemID(),
@@ -253,7 +254,7 @@ func (s *Server) archive(ctx context.Context, lsn pg.LSN) error {
 	ing := s.ing
 	s.mu.Unlock()
 	if ing == nil {
-		return errors.New("no source is attached")
+		return fault.New(fault.ServerRefused, "no source is attached")
 	}
 	return ing.ArchiveTo(ctx, lsn)
 }

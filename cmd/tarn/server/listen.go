@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -15,6 +14,7 @@ import (
 	"github.com/tarn-db/tarn/catalog/rest"
 	"github.com/tarn-db/tarn/internal/admin"
 	"github.com/tarn-db/tarn/internal/config"
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/listen"
 	"github.com/tarn-db/tarn/internal/objstore"
 )
@@ -35,7 +35,7 @@ func (s *Server) open(name string, l config.Listener) (*port, error) {
 	}
 	tcp, err := net.Listen("tcp", l.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("%s.listen: %w", name, err)
+		return nil, fault.Errorf(fault.PortUnusable, "%s.listen: %w", name, err)
 	}
 	return &port{guard.Listener(tcp), guard, make(chan struct{}, 1)}, nil
 }
@@ -90,7 +90,7 @@ func (s *Server) serveCatalog(ctx context.Context, g *errgroup.Group, l net.List
 	srv.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
 	g.Go(func() error {
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("catalog listener: %w", err)
+			return fault.Errorf(fault.PortUnusable, "catalog listener: %w", err)
 		}
 		return nil
 	})

@@ -9,6 +9,7 @@ import (
 	"github.com/tarn-db/tarn/ingest"
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/admin"
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/materialize"
 	"github.com/tarn-db/tarn/materialize/lake"
@@ -59,7 +60,7 @@ func (r *redo) run(ctx context.Context) error {
 		}
 		if !more {
 			if head := r.s.eng.Published(); at < head {
-				r.s.setError(fmt.Errorf("the lake is at %s, the source's WAL ends at %s: nothing is published before it has passed that; SELECT pg_switch_wal() on the source moves it on by a segment", head, at))
+				r.s.setError(fault.Errorf(fault.LakeBehind, "the lake is at %s, the source's WAL ends at %s: nothing is published before it has passed that; SELECT pg_switch_wal() on the source moves it on by a segment", head, at))
 			}
 			r.idle(ctx, at, whole)
 			if err := r.wait(ctx); err != nil {
@@ -136,12 +137,12 @@ func (r *redo) unreadable(err error) error {
 	if errors.Is(err, pageserver.ErrTornCopy) {
 		return err // the next base backup may be whole
 	}
-	return &stopError{admin.StateCorrupt, fmt.Errorf("timeline stops at %s: %w", r.tl.RedoLSN(), err)}
+	return &stopError{admin.StateCorrupt, fault.Errorf(fault.Corrupt, "timeline stops at %s: %w", r.tl.RedoLSN(), err)}
 }
 
 // fenced ends this server's part: two writers of one store would void each other for ever.
 func fenced(err error) error {
-	return &stopError{admin.StateStopped, fmt.Errorf("another tarn has taken over this store: %w; end one of the two, and start this one again if it is to go on", err)}
+	return &stopError{admin.StateStopped, fault.Errorf(fault.StoreTaken, "another tarn has taken over this store: %w; end one of the two, and start this one again if it is to go on", err)}
 }
 
 // position is the LSN below which everything has been redone. While records follow at once it is the last one's end;

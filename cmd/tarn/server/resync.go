@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
 )
@@ -96,7 +97,7 @@ func (s *Server) askResync(ctx context.Context) error {
 	s.note.mu.Lock()
 	defer s.note.mu.Unlock()
 	if err := s.writeResync(ctx, resyncCopy); err != nil {
-		return fmt.Errorf("the resync cannot be noted in %s: %w", s.cfg.Store, err)
+		return fault.Errorf(fault.ResyncFailed, "the resync cannot be noted in %s: %w", s.cfg.Store, err)
 	}
 	s.note.asked = true
 	return nil

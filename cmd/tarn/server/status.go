@@ -10,6 +10,7 @@ import (
 
 	"github.com/tarn-db/tarn/ingest"
 	"github.com/tarn-db/tarn/internal/admin"
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/materialize"
 )
@@ -18,6 +19,7 @@ import (
 type view struct {
 	state  admin.State
 	err    string
+	code   string    // of err; empty if there is none
 	open   int       // transactions open at the last cut
 	oldest time.Time // commit time of the first commit that is not published; zero if none
 	last   time.Time // of the last publication
@@ -27,7 +29,7 @@ type view struct {
 func (s *Server) Status() admin.Status {
 	s.mu.Lock()
 	v, ing := s.view, s.ing
-	st := admin.Status{State: v.state, Error: v.err, Source: s.source, OpenTransactions: v.open, LastPublication: v.last}
+	st := admin.Status{State: v.state, Error: v.err, Code: v.code, Source: s.source, OpenTransactions: v.open, LastPublication: v.last}
 	s.mu.Unlock()
 	// The later positions are read first, so that none can be seen ahead of one before it.
 	st.PublishedLSN = s.marks.At(admin.StagePublished)
@@ -43,7 +45,7 @@ func (s *Server) Status() admin.Status {
 		}
 		st.ArchivedLSN, st.CommitLSN = is.ArchivedLSN, is.CommitLSN
 		st.ReceiveLSN, st.SourceLSN = max(is.ReceiveLSN, is.CommitLSN), is.ServerFlushLSN
-		st.State, st.Error = sourceState(st.State, st.Error, is)
+		sourceState(&st, is)
 	}
 	st.SourceLSN = max(st.SourceLSN, st.ReceiveLSN)
 	st.LagBytes = int64(st.SourceLSN - min(st.SourceLSN, max(st.PublishedLSN, s.lakeLSN())))
@@ -58,23 +60,23 @@ func (s *Server) Status() admin.Status {
 
 // sourceState adds to the pipeline's state what the receiver has to say. Without a connection nobody knows whether the
 // lake is current.
-func sourceState(state admin.State, text string, is ingest.Status) (admin.State, string) {
-	if is.LastError == nil || state != admin.StateStreaming && state != admin.StateCopying {
-		return state, text
+func sourceState(st *admin.Status, is ingest.Status) {
+	if is.LastError == nil || st.State != admin.StateStreaming && st.State != admin.StateCopying {
+		return
 	}
 	switch is.State {
 	case ingest.WALGap:
-		state = admin.StateWALGap
+		st.State = admin.StateWALGap
 	case ingest.Diverged:
-		state = admin.StateDiverged
+		st.State = admin.StateDiverged
 	case ingest.Failed:
-		state = admin.StateStopped
+		st.State = admin.StateStopped
 	default:
-		if state == admin.StateStreaming {
-			state = admin.StateAttaching
+		if st.State == admin.StateStreaming {
+			st.State = admin.StateAttaching
 		}
 	}
-	return state, is.LastError.Error()
+	st.Error, st.Code = is.LastError.Error(), fault.CodeOf(is.LastError).String()
 }
 
 // heapBytes is the memory the process holds for its objects.
@@ -110,6 +112,9 @@ func (s *Server) tables() []admin.Table {
 	out := make([]admin.Table, len(list))
 	for i, t := range list {
 		out[i] = admin.Table{Name: t.Name, State: admin.TableState(t.State), Rows: t.Rows, DataFiles: t.DataFiles, DeleteFiles: t.DeleteFiles, LSN: t.LSN, Error: tableNote(t)}
+		if out[i].State == admin.TableError {
+			out[i].Code = fault.TableError.String()
+		}
 	}
 	return out
 }
@@ -225,7 +230,7 @@ func (s *Server) Resync(ctx context.Context, table string, all bool) error {
 	}
 	eng := s.engine()
 	if eng == nil {
-		return errors.New("the lake is still being read: try again in a moment")
+		return fault.New(fault.LakeNotRead, "the lake is still being read: try again in a moment")
 	}
 	if err := eng.Resync(table, false); err != nil {
 		return fmt.Errorf("%w: %w", admin.ErrUnknownTable, err)
@@ -237,9 +242,9 @@ func (s *Server) Resync(ctx context.Context, table string, all bool) error {
 func (s *Server) setState(st admin.State, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.view.state, s.view.err = st, ""
+	s.view.state, s.view.err, s.view.code = st, "", ""
 	if err != nil {
-		s.view.err = err.Error()
+		s.view.err, s.view.code = err.Error(), fault.CodeOf(err).String()
 	}
 }
 
@@ -247,7 +252,7 @@ func (s *Server) setState(st admin.State, err error) {
 func (s *Server) setError(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.view.err = err.Error()
+	s.view.err, s.view.code = err.Error(), fault.CodeOf(err).String()
 }
 
 // waiting shows since when a commit has not been published; zero if none is known.
@@ -264,7 +269,7 @@ func (s *Server) published(at pg.LSN, res materialize.CutResult, commits []time.
 		s.fresh.Observe(t, now)
 	}
 	s.mu.Lock()
-	s.view.state, s.view.err, s.view.oldest, s.copied = admin.StateStreaming, "", time.Time{}, true
+	s.view.state, s.view.err, s.view.code, s.view.oldest, s.copied = admin.StateStreaming, "", "", time.Time{}, true
 	if res.Published {
 		s.view.last = now
 	}

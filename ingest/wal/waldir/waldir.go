@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 )
 
@@ -27,7 +28,7 @@ type Options struct {
 }
 
 // ErrNoSegments says that a folder holds no WAL.
-var ErrNoSegments = errors.New("no WAL segments")
+var ErrNoSegments = fault.New(fault.WALFolder, "no WAL segments")
 
 // Source is a wal.Source over segment files, with .partial ones where there is no whole one.
 type Source struct {

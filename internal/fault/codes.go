@@ -1,0 +1,90 @@
+package fault
+
+// The codes. The hundreds say where to look: 1 command line and configuration, 2 source, 3 store, 4 this machine,
+// 5 WAL and pages, 6 tables, 7 talking to a running tarn, 8 demo, 9 doctor.
+//
+// Invariant: a number never changes its meaning; testdata/codes.golden pins them.
+const (
+	Unexpected Code = 1
+
+	Usage          Code = 101
+	Setting        Code = 102
+	ConfigFile     Code = 103
+	UnknownKey     Code = 104
+	SettingMissing Code = 105
+	OpenListener   Code = 106
+
+	SourceURL         Code = 201
+	SourceUnreachable Code = 202
+	SourceStarting    Code = 203
+	SourcePassword    Code = 204
+	SourceHBA         Code = 205
+	SourceRole        Code = 206
+	SourceVersion     Code = 207
+	SourceWALLevel    Code = 208
+	SourceBlockSize   Code = 209
+	SourceStandby     Code = 210
+	SourceWalsenders  Code = 211
+	SourceSlots       Code = 212
+	SlotName          Code = 213
+	SlotInUse         Code = 214
+	SlotLogical       Code = 215
+	SlotMissing       Code = 216
+	SlotLost          Code = 217
+	SourceOther       Code = 218
+	SourceCommand     Code = 219
+	WALGap            Code = 220
+	Diverged          Code = 221
+
+	StoreURL            Code = 301
+	StoreOpen           Code = 302
+	StoreWrite          Code = 303
+	StoreNotConditional Code = 304
+	StoreStale          Code = 305
+	StoreOther          Code = 306
+	StoreTaken          Code = 307
+	StoreNewer          Code = 308
+	StoreDamaged        Code = 309
+	StoreObjectMissing  Code = 310
+	StoreNoWAL          Code = 311
+	StoreConflict       Code = 312
+	StoreDenied         Code = 313
+	StoreCredentials    Code = 314
+	StoreRegion         Code = 315
+	StoreUnreachable    Code = 316
+	StoreFailed         Code = 317
+
+	PortTaken       Code = 401
+	PortUnusable    Code = 402
+	DataDirUnusable Code = 403
+	DataDirInUse    Code = 404
+	DataDirOther    Code = 405
+
+	Corrupt      Code = 501
+	WALFolder    Code = 502
+	BaseFolder   Code = 503
+	WALDiffers   Code = 504
+	ResyncFailed Code = 505
+	WALMinimal   Code = 506
+
+	TableUnknown  Code = 601
+	TableError    Code = 602
+	LakeNotRead   Code = 603
+	LakeBehind    Code = 604
+	ServerRefused Code = 605
+
+	NoServer      Code = 701
+	NoAnswer      Code = 702
+	NotTarn       Code = 703
+	WaitTimeout   Code = 704
+	RequestBad    Code = 705
+	ServerFailed  Code = 706
+	ServerStopped Code = 707
+	TokenNeeded   Code = 708
+
+	DemoDiffers  Code = 801
+	DemoReader   Code = 802
+	DemoPostgres Code = 803
+
+	DoctorFailed Code = 901
+)
