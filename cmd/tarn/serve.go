@@ -18,7 +18,7 @@ import (
 )
 
 func serveCommand() *cobra.Command {
-	var file string
+	var flags settingFlags
 	logs := logOptions{level: "info"}
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -29,21 +29,10 @@ func serveCommand() *cobra.Command {
 			"  tarn serve --source postgres://replicator@localhost/app --store file:///srv/lake --data-dir /var/lib/tarn",
 		Args: exactly(),
 	}
-	cmd.Flags().StringVar(&file, "config", "", "settings `FILE` (tarn.yaml)")
-	for _, f := range config.Settings() {
-		if f.Flag != "" {
-			cmd.Flags().String(f.Flag, "", f.Help+"; overrides "+f.Key)
-		}
-	}
+	flags.register(cmd)
 	logs.register(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		flags := map[string]string{}
-		for _, f := range config.Settings() {
-			if fl := cmd.Flags().Lookup(f.Flag); f.Flag != "" && fl.Changed {
-				flags[f.Key] = fl.Value.String()
-			}
-		}
-		cfg, err := config.Load(config.Options{File: file, Flags: flags})
+		cfg, err := config.Load(flags.options())
 		if err != nil {
 			return err
 		}

@@ -26,6 +26,8 @@ type Config struct {
 	Memory  Size // bytes of pages and buffers the server may hold
 
 	origins map[string]string // setting key -> where its value was written
+	texts   map[string]string // setting key -> its value as it was written
+	rules   []entry           // of tables, as they were written
 }
 
 // Source is the Postgres that tarn is attached to.
@@ -110,6 +112,7 @@ func defaults() *Config {
 		Publish: Publish{Interval: DefaultPublishInterval},
 		Memory:  DefaultMemory,
 		origins: map[string]string{},
+		texts:   map[string]string{},
 	}
 }
 

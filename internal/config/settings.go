@@ -81,7 +81,7 @@ func (c *Config) set(s setting, value, where string) error {
 	if err := s.set(c, value); err != nil {
 		return &Error{Where: where, What: fmt.Sprintf("%s is %q", s.key, Redact(value)), Fix: err.Error()}
 	}
-	c.origins[s.key] = where
+	c.origins[s.key], c.texts[s.key] = where, value
 	return nil
 }
 
@@ -92,8 +92,10 @@ func (c *Config) setEntry(e entry, env func(string) (string, bool)) error {
 		if e.values[i], err = interpolate(v, env); err != nil {
 			return &Error{Where: e.where, What: e.key, Fix: err.Error()}
 		}
+		e.where += references(v)
 	}
 	if e.table >= 0 {
+		c.rules = append(c.rules, e)
 		return c.setRule(e)
 	}
 	if db, ok := strings.CutPrefix(e.key, "publish.databases."); ok {

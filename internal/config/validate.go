@@ -70,7 +70,7 @@ func (c *Config) checkDataDir() error {
 	if err != nil {
 		return c.bad("data_dir", fmt.Sprintf("data_dir %q has no absolute path (%v)", c.DataDir, err), "write one that starts with /")
 	}
-	c.DataDir = abs
+	c.DataDir, c.texts["data_dir"] = abs, abs
 	if dir, ok := strings.CutPrefix(c.Store, "file://"); ok && filepath.Clean(dir) == abs {
 		return c.bad("data_dir", fmt.Sprintf("data_dir and store are the same folder %s", abs), "give each its own")
 	}

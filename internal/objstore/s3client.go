@@ -21,6 +21,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
+
+	"github.com/tarn-db/tarn/internal/fault"
 )
 
 // backoffMax is the longest wait between two attempts.
@@ -122,7 +124,7 @@ func (s *S3) endpoint(cfg aws.Config) (string, error) {
 	}
 	u, err := url.Parse(e)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
-		return "", fmt.Errorf("store %s: endpoint %q is no URL of a service: write http://host:port or https://host", s.URL(""), redactURL(e))
+		return "", fault.Errorf(fault.Setting, "store %s: endpoint %q is no URL of a service: write http://host:port or https://host", s.URL(""), redactURL(e))
 	}
 	return strings.TrimSuffix(e, "/"), nil
 }
@@ -173,9 +175,9 @@ func (s *S3) findRegion(ctx context.Context, cfg aws.Config, foreign bool) (stri
 	}
 	e := &S3Error{Op: "HeadBucket", URL: s.URL(""), Err: err}
 	if fix := e.Fix(); fix != "" { // without credentials nothing else can work either
-		return "", fmt.Errorf("store %s: there are no credentials: %s", s.URL(""), fix)
+		return "", fault.Errorf(fault.StoreCredentials, "store %s: there are no credentials: %s", s.URL(""), fix)
 	}
-	return "", fmt.Errorf("store %s: the bucket's region is not known and could not be asked for (%s): set AWS_REGION or s3.region", s.URL(""), e.reason())
+	return "", fault.Errorf(fault.StoreRegion, "store %s: the bucket's region is not known and could not be asked for (%s): set AWS_REGION or s3.region", s.URL(""), e.reason())
 }
 
 // retryer decides which answers are worth another attempt. There is no token bucket: every call has its own limit in time.
