@@ -262,3 +262,22 @@ func (l *Log) Removed(ctx context.Context, seq uint64) (bool, error) {
 	seqs, err := l.checkpoints(ctx)
 	return len(seqs) >= 2 && seqs[len(seqs)-2] >= seq, err
 }
+
+// Newest reads the newest entry alone, or what the newest checkpoint knows of it; ok is false in an empty log.
+func (l *Log) Newest(ctx context.Context) (e Entry, ok bool, err error) {
+	for range 10 {
+		seqs, err := l.list(ctx, logPrefix)
+		if err != nil {
+			return Entry{}, false, err
+		}
+		if len(seqs) == 0 {
+			cp, err := l.newestCheckpoint(ctx)
+			return Entry{Seq: cp.Seq, Epoch: cp.Epoch, Time: cp.Time, SystemID: cp.SystemID, Timeline: cp.Timeline, LSN: cp.LSN}, cp.Seq > 0, err
+		}
+		e, err := l.Read(ctx, seqs[len(seqs)-1])
+		if !errors.Is(err, objstore.ErrNotFound) {
+			return e, err == nil, err
+		}
+	}
+	return Entry{}, false, ErrMoved
+}

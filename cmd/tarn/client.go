@@ -17,6 +17,7 @@ import (
 
 	"github.com/tarn-db/tarn/internal/admin"
 	"github.com/tarn-db/tarn/internal/config"
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/listen"
 )
 
@@ -123,7 +124,7 @@ func reachable(listen string) string {
 func pin(trust *tls.Config, cert string) error {
 	pair, err := os.ReadFile(cert)
 	if err != nil {
-		return usagef("http.tls.cert %s cannot be read (%v): run as a user who may, or give --http and %s", cert, cause(err), envCA)
+		return usagef("http.tls.cert %s cannot be read (%v): run as a user who may, or give --http and %s", cert, fault.Cause(err), envCA)
 	}
 	want, err := leaf(pair)
 	if err != nil {
@@ -144,7 +145,7 @@ func trustFiles(trust *tls.Config) error {
 	if path := os.Getenv(envCA); path != "" {
 		b, err := os.ReadFile(path)
 		if err != nil {
-			return usagef("%s %s cannot be read (%v): name a PEM file", envCA, path, cause(err))
+			return usagef("%s %s cannot be read (%v): name a PEM file", envCA, path, fault.Cause(err))
 		}
 		trust.RootCAs = x509.NewCertPool()
 		if !trust.RootCAs.AppendCertsFromPEM(b) {
@@ -157,7 +158,7 @@ func trustFiles(trust *tls.Config) error {
 	}
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		return usagef("%s %s and %s %s are no certificate with its key (%v): name PEM files that belong together", envCert, cert, envKey, key, cause(err))
+		return usagef("%s %s and %s %s are no certificate with its key (%v): name PEM files that belong together", envCert, cert, envKey, key, fault.Cause(err))
 	}
 	trust.Certificates = []tls.Certificate{pair}
 	return nil

@@ -4,38 +4,18 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
-	"net"
+	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
+	"time"
 
+	"github.com/tarn-db/tarn/cmd/tarn/doctor"
+	"github.com/tarn-db/tarn/ingest/receive"
 	"github.com/tarn-db/tarn/internal/config"
 	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/listen"
-	"github.com/tarn-db/tarn/internal/objstore"
 )
-
-// preflight checks what tarn itself needs before it touches the source: the store can be written, the data directory is
-// ours alone, the ports are free. What it returns holds the data directory until closed.
-func preflight(ctx context.Context, cfg *config.Config) (io.Closer, error) {
-	for _, l := range []struct {
-		name string
-		at   config.Listener
-	}{{"http", cfg.HTTP}, {"catalog", cfg.Catalog}} { // nothing listens on sql.listen yet
-		if err := checkGuard(l.name, l.at); err != nil {
-			return nil, err
-		}
-		if err := checkPort(l.name+".listen", l.at.Listen); err != nil {
-			return nil, err
-		}
-	}
-	if err := checkStore(ctx, cfg); err != nil {
-		return nil, err
-	}
-	return holdDataDir(cfg.DataDir)
-}
 
 // checkGuard reads a listener's certificate and tokens: what is wrong with them is a matter of configuration.
 func checkGuard(name string, l config.Listener) error {
@@ -46,71 +26,71 @@ func checkGuard(name string, l config.Listener) error {
 	return nil
 }
 
-func checkPort(key, addr string) error {
-	l, err := net.Listen("tcp", addr)
+// sourceWithin bounds what a starting server gives the source to answer: the attach that follows is more patient.
+const sourceWithin = 2500 * time.Millisecond
+
+// preflight has the doctor look before the server touches the source, and locks the data directory. What it returns holds
+// that until closed.
+func preflight(ctx context.Context, cfg *config.Config, log *slog.Logger) (io.Closer, error) {
+	for name, at := range map[string]config.Listener{"http": cfg.HTTP, "catalog": cfg.Catalog} {
+		if err := checkGuard(name, at); err != nil {
+			return nil, err
+		}
+	}
+	held, err := holdDataDir(cfg.DataDir)
+	if err != nil && fault.CodeOf(err) == fault.DataDirInUse {
+		return nil, err
+	}
+	report := doctor.Run(ctx, doctor.Options{Config: cfg, Serving: true, SourceWithin: sourceWithin})
+	for _, c := range report.Failed() {
+		if err == nil && ends(&c, report.Attached) {
+			err = c.Err()
+		}
+	}
 	if err == nil {
-		return l.Close()
+		tell(log, report)
 	}
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fault.Errorf(fault.PortTaken, "%s %s is taken by another process: stop it, or give another address with --%s", key, addr, strings.Replace(key, ".", "-", 1))
+	if err != nil && held != nil {
+		return nil, errors.Join(err, held.Close())
 	}
-	return fault.Errorf(fault.PortUnusable, "%s %s cannot be listened on (%w): give another address with --%s", key, addr, cause(err), strings.Replace(key, ".", "-", 1))
+	return held, err
 }
 
-// checkStore tries a small object of its own, so that a store that cannot be written, or that lets two writers win, is
-// known before hours of copying.
-func checkStore(ctx context.Context, cfg *config.Config) error {
-	url := cfg.Store
-	store, err := objstore.Open(ctx, url, objstore.Options{S3: cfg.S3})
-	if err != nil && strings.HasPrefix(url, "s3:") {
-		return err // it names the store and the cure
+// tell logs what was found and does not end the start.
+func tell(log *slog.Logger, report doctor.Report) {
+	for _, c := range report.Checks {
+		switch c.State {
+		case doctor.Warn:
+			log.Warn("preflight: "+c.Found, "check", c.Name, "fix", c.Fix)
+		case doctor.Fail:
+			log.Error("preflight: "+c.Found, "check", c.Name, "fix", c.Fix, "code", c.Code)
+		}
 	}
-	if err != nil {
-		return fault.Errorf(fault.StoreOpen, "store %s cannot be opened (%w): check store in tarn.yaml or --store", url, cause(err))
+}
+
+// ends says whether a failed check ends a start. What stands in the way of the source does at the first attach; later the
+// lake is served on, and attaching says in the status what it means.
+func ends(c *doctor.Check, attached bool) bool {
+	var ae *receive.AttachError
+	if !doctor.OfSource(c.Name) {
+		return true
 	}
-	defer store.Close()
-	err = objstore.Check(ctx, store)
-	var answer *objstore.S3Error
-	switch {
-	case errors.Is(err, objstore.ErrNotConditional):
-		return fault.Errorf(fault.StoreNotConditional, "store %s cannot be used (%w): two writers could both win there; name a store that honours them with --store, such as Amazon S3, MinIO or a folder", url, err)
-	case errors.As(err, &answer) && answer.Fix() != "":
-		return fault.Errorf(answer.FaultCode(), "store %s cannot be used: %w", url, err)
-	case err != nil:
-		return fault.Errorf(fault.StoreWrite, "store %s cannot be written (%w): give the user tarn runs as the right to write there, or name another with --store", url, cause(err))
-	}
-	return nil
+	return !attached && (!errors.As(c.Err(), &ae) || !ae.Temporary())
 }
 
 // holdDataDir makes the data directory if need be and locks it: two servers in one would tear each other's log.
 func holdDataDir(dir string) (io.Closer, error) {
 	const fix = "give the user tarn runs as the right to write there, or name another with --data-dir"
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fault.Errorf(fault.DataDirUnusable, "data_dir %s cannot be made (%w): %s", dir, cause(err), fix)
+		return nil, fault.Errorf(fault.DataDirUnusable, "data_dir %s cannot be made (%w): %s", dir, fault.Cause(err), fix)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, fault.Errorf(fault.DataDirUnusable, "data_dir %s cannot be written (%w): %s", dir, cause(err), fix)
+		return nil, fault.Errorf(fault.DataDirUnusable, "data_dir %s cannot be written (%w): %s", dir, fault.Cause(err), fix)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
 		return nil, fault.Errorf(fault.DataDirInUse, "data_dir %s is in use by another tarn: stop that one, or give this one its own with --data-dir", dir)
 	}
 	return f, nil
-}
-
-// cause strips the operation and path from a system error: our own message names them better.
-func cause(err error) error {
-	var pe *fs.PathError
-	var ne *net.OpError
-	var se *os.SyscallError
-	switch {
-	case errors.As(err, &pe):
-		return pe.Err
-	case errors.As(err, &se):
-		return se.Err
-	case errors.As(err, &ne):
-		return ne.Err
-	}
-	return err
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,11 +19,11 @@ func TestPreflightLeavesNothing(t *testing.T) {
 		HTTP: config.Listener{Listen: "127.0.0.1:0"}, Catalog: config.Listener{Listen: "127.0.0.1:0"}, SQL: config.Listener{Listen: "127.0.0.1:0"},
 	}
 	for range 2 {
-		held, err := preflight(context.Background(), cfg)
+		held, err := preflight(context.Background(), cfg, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := preflight(context.Background(), cfg); err == nil {
+		if _, err := preflight(context.Background(), cfg, slog.New(slog.DiscardHandler)); err == nil {
 			t.Error("two servers hold one data directory")
 		}
 		held.Close()

@@ -142,7 +142,7 @@ func openWAL(dir string, tli pg.TimelineID) (*waldir.Source, error) {
 	case errors.Is(err, waldir.ErrNoSegments):
 		return nil, fmt.Errorf("%w: name a folder such as a server's pg_wal with --wal", err)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTDIR):
-		return nil, fault.Errorf(fault.WALFolder, "WAL folder %s cannot be read (%w): name a readable one with --wal", dir, cause(err))
+		return nil, fault.Errorf(fault.WALFolder, "WAL folder %s cannot be read (%w): name a readable one with --wal", dir, fault.Cause(err))
 	}
 	return nil, fault.Errorf(fault.WALFolder, "WAL folder %s: %w", dir, err)
 }

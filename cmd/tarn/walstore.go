@@ -45,7 +45,7 @@ func openStoreWAL(ctx context.Context, url string, tli pg.TimelineID) (*walSourc
 	}
 	store, err := objstore.Open(ctx, url, objstore.Options{})
 	if err != nil {
-		return nil, fault.Errorf(fault.StoreOpen, "store %s cannot be opened (%w): check --store", url, cause(err))
+		return nil, fault.Errorf(fault.StoreOpen, "store %s cannot be opened (%w): check --store", url, fault.Cause(err))
 	}
 	a, err := archive.Open(ctx, store, nil, 0, func() {})
 	switch {

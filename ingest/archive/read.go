@@ -160,3 +160,10 @@ func checkPages(key string, base Base, lsn pg.LSN, b []byte) error {
 	}
 	return nil
 }
+
+// ReadBase says which cluster and timeline a store's archive is of, by two requests; ErrNoBase when it holds none.
+func ReadBase(ctx context.Context, store objstore.Store) (Base, error) {
+	a := &Archive{store: store}
+	err := a.findBase(ctx)
+	return a.base, err
+}

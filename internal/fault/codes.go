@@ -59,6 +59,8 @@ const (
 	DataDirUnusable Code = 403
 	DataDirInUse    Code = 404
 	DataDirOther    Code = 405
+	DiskFull        Code = 406
+	OpenFiles       Code = 407
 
 	Corrupt      Code = 501
 	WALFolder    Code = 502
