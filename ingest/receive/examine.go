@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +21,6 @@ import (
 var examined = []string{
 	"wal_level", "max_wal_senders", "max_replication_slots", "max_slot_wal_keep_size", "wal_sender_timeout", "wal_keep_size",
 	"data_checksums", "full_page_writes", "wal_log_hints", "wal_compression", "wal_segment_size", "block_size", "synchronous_standby_names",
-	"password_encryption", "idle_replication_slot_timeout",
 }
 
 // Exam is what a server shows of itself to a role that has REPLICATION and nothing else. What could not be found out is
@@ -80,8 +80,12 @@ func Examine(ctx context.Context, src Source, slot string) (*Exam, error) {
 		return nil, err
 	}
 	x.SystemID, x.Timeline, x.FlushLSN = info.SystemID, info.Timeline, info.FlushLSN
-	for _, name := range examined {
-		if v, err := show(ctx, conn, name); err == nil { // one the version does not know is left out
+	names := examined
+	if leadingInt(x.Version) >= int(pg.PG18) {
+		names = append(slices.Clone(names), "idle_replication_slot_timeout")
+	}
+	for _, name := range names {
+		if v, err := show(ctx, conn, name); err == nil { // one the role may not see is left out
 			x.Settings[name] = v
 		} else if ctx.Err() != nil {
 			return nil, &AttachError{Code: CodeUnreachable, Err: err, Msg: x.At + " answers slowly: SHOW " + name + " was not answered in time",

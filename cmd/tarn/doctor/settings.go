@@ -23,7 +23,8 @@ var withdrawn = map[string]string{
 func version(c *checks, e *receive.Exam) {
 	const name = "source.version"
 	majorText, minorText, _ := strings.Cut(e.Version, ".")
-	major, err := strconv.Atoi(majorText)
+	major := 0
+	_, err := fmt.Sscanf(majorText, "%d", &major) // 18devel and 19beta1 have no minor
 	if err != nil || major < int(pg.PG15) || major > int(pg.PG18) {
 		c.fail(name, fault.SourceVersion, "the server is Postgres "+e.Version, "attach to 15, 16, 17 or 18")
 		return
