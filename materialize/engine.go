@@ -242,7 +242,8 @@ func (e *Engine) ResyncAsked() bool {
 
 // TableStatus is what users are told of one table.
 type TableStatus struct {
-	Name        string // db.schema.table
+	Name        string         // db.schema.table
+	Parts       lake.TableName // the same, apart
 	State       string // copying, live, excluded or error
 	Rows        int64
 	DataFiles   int
@@ -270,7 +271,7 @@ func (e *Engine) setStatus(lsn pg.LSN) {
 	var out []TableStatus
 	for _, t := range e.tables {
 		s := TableStatus{
-			Name: t.name.String(), State: "live", LSN: lsn, DeleteFiles: len(t.deletes), LeftOut: t.state.LeftOut, OutOfRange: t.state.outOfRange(),
+			Name: t.name.String(), Parts: t.name, State: "live", LSN: lsn, DeleteFiles: len(t.deletes), LeftOut: t.state.LeftOut, OutOfRange: t.state.outOfRange(),
 		}
 		if t.state.Error != "" {
 			s.State, s.Error, s.LSN = "error", t.state.Error, t.state.ErrorAt
@@ -284,11 +285,11 @@ func (e *Engine) setStatus(lsn pg.LSN) {
 		out = append(out, s)
 	}
 	for _, f := range e.failed {
-		out = append(out, TableStatus{Name: f.name.String(), State: "error", Error: f.err, LSN: f.at})
+		out = append(out, TableStatus{Name: f.name.String(), Parts: f.name, State: "error", Error: f.err, LSN: f.at})
 	}
 	for _, p := range e.plans {
 		for _, x := range p.excluded {
-			out = append(out, TableStatus{Name: validUTF8(x.name.String()), State: "excluded", Error: x.reason})
+			out = append(out, TableStatus{Name: validUTF8(x.name.String()), Parts: x.name, State: "excluded", Error: x.reason})
 		}
 	}
 	sortStatus(out)

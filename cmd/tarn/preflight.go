@@ -63,7 +63,7 @@ func tell(log *slog.Logger, report doctor.Report) {
 		case doctor.Warn:
 			log.Warn("preflight: "+c.Found, "check", c.Name, "fix", c.Fix)
 		case doctor.Fail:
-			log.Error("preflight: "+c.Found, "check", c.Name, "fix", c.Fix, "code", c.Code)
+			log.Warn("preflight: "+c.Found, "check", c.Name, "fix", c.Fix, "code", c.Code.String()) // attaching says what it means
 		}
 	}
 }

@@ -84,6 +84,15 @@ func refuseStandby(_ context.Context, conn *pgconn.PgConn) error {
 	return nil
 }
 
+// Address is where a source is, as a libpq string that a client of any role can use; empty if its URL does not parse.
+func Address(src Source) string {
+	cfg, err := pgconn.ParseConfig(src.URL)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("host=%s port=%d", cfg.Host, cfg.Port)
+}
+
 // closeConn says goodbye without waiting long: the server may be gone.
 func closeConn(conn *pgconn.PgConn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -59,6 +59,8 @@ type Status struct {
 	Freshness Freshness `json:"freshness_ms"`
 	Memory    Memory    `json:"memory"`
 
+	Endpoints Endpoints `json:"endpoints"`
+
 	OpenTransactions int       `json:"open_transactions"`
 	LastPublication  time.Time `json:"last_publication"` // zero before the first
 	Tables           []Table   `json:"tables"`
@@ -69,6 +71,14 @@ type SourceInfo struct {
 	Version  string        `json:"version"`          // server_version, such as "18.6"
 	SystemID uint64        `json:"system_id,string"` // a string in JSON: it does not fit a double
 	Timeline pg.TimelineID `json:"timeline"`
+}
+
+// Endpoints are where readers and writers connect, for `tarn connect`. There is no secret in them.
+type Endpoints struct {
+	Catalog         string            `json:"catalog"`          // URL of the Iceberg REST catalog
+	Store           string            `json:"store"`            // URL of the files
+	StoreProperties map[string]string `json:"store_properties"` // what engines must know of an S3 store
+	Source          string            `json:"source"`           // host and port as a libpq string
 }
 
 // Freshness is the time from commit on the source to visible in the lake, in milliseconds, over the last minutes.
@@ -87,6 +97,9 @@ type Memory struct {
 // Table is one table's state in the lake.
 type Table struct {
 	Name        string     `json:"name"` // database.schema.table
+	Database    string     `json:"database"`
+	Schema      string     `json:"schema"`
+	Table       string     `json:"table"`
 	State       TableState `json:"state"`
 	Rows        int64      `json:"rows"`
 	DataFiles   int        `json:"data_files"`

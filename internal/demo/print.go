@@ -1,12 +1,14 @@
 package demo
 
 import (
-	"fmt"
+	"context"
+	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 
+	"github.com/tarn-db/tarn/internal/connect"
 	"github.com/tarn-db/tarn/internal/lakecheck"
 )
 
@@ -48,9 +50,29 @@ func (d *demo) print(report lakecheck.Report) {
 	} else {
 		d.say("\nAttach an engine, to your own tarn or to this one while `tarn demo --keep` leaves it running:")
 	}
-	for _, engine := range Engines {
-		d.say("\n%s\n%s", engine, Snippet(engine, d.catalogURL(), database))
+	d.snippets()
+}
+
+// snippets shows how to attach each engine, as `tarn connect` prints it.
+func (d *demo) snippets() {
+	status, err := d.client().Status(context.Background())
+	if err != nil {
+		d.say("`tarn connect` prints how (%v)", err)
+		return
 	}
+	target := connect.Target{
+		CatalogURL: d.catalogURL(), Warehouse: database, Table: connect.Table{Namespace: "public", Name: "orders"},
+		Store: status.Endpoints.StoreProperties, HTTP: d.tarn.HTTPAddr(), Source: status.Endpoints.Source,
+	}
+	for _, engine := range connect.Engines() {
+		if snippet, err := connect.Snippet(engine, target); err == nil {
+			d.say("\n%s\n%s", engine, indent(snippet))
+		}
+	}
+}
+
+func indent(text string) string {
+	return "  " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n  ")
 }
 
 func short(checksum string) string {
@@ -58,36 +80,4 @@ func short(checksum string) string {
 		return checksum[:12]
 	}
 	return checksum
-}
-
-// Engines are those Snippet knows.
-var Engines = []string{"duckdb", "pyiceberg", "spark", "trino"}
-
-var snippets = map[string]string{
-	"duckdb": `  INSTALL iceberg; LOAD iceberg;
-  ATTACH '%[2]s' AS lake (TYPE iceberg, ENDPOINT '%[1]s', AUTHORIZATION_TYPE 'none');
-  SELECT count(*) FROM lake.public.orders;`,
-	"pyiceberg": `  from pyiceberg.catalog import load_catalog
-  catalog = load_catalog("tarn", type="rest", uri="%[1]s", warehouse="%[2]s")
-  print(catalog.load_table("public.orders").scan().to_arrow())`,
-	"spark": `  spark-sql --packages org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.12.0 \
-    --conf spark.sql.extensions=org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions \
-    --conf spark.sql.catalog.lake=org.apache.iceberg.spark.SparkCatalog --conf spark.sql.catalog.lake.type=rest \
-    --conf spark.sql.catalog.lake.uri=%[1]s --conf spark.sql.catalog.lake.warehouse=%[2]s \
-    -e 'SELECT count(*) FROM lake.public.orders'`,
-	"trino": `  # etc/catalog/lake.properties
-  connector.name=iceberg
-  iceberg.catalog.type=rest
-  iceberg.rest-catalog.uri=%[1]s
-  iceberg.rest-catalog.warehouse=%[2]s
-  fs.hadoop.enabled=true`,
-}
-
-// Snippet is what to paste to read a warehouse with an engine; empty for an engine it does not know.
-func Snippet(engine, catalogURL, warehouse string) string {
-	s, ok := snippets[engine]
-	if !ok {
-		return ""
-	}
-	return fmt.Sprintf(s, catalogURL, warehouse)
 }

@@ -7,18 +7,6 @@ import (
 	"time"
 )
 
-func TestSnippetsNameCatalogAndWarehouse(t *testing.T) {
-	for _, engine := range Engines {
-		s := Snippet(engine, "http://h:1", "app")
-		if !strings.Contains(s, "http://h:1") || !strings.Contains(s, "app") || strings.Contains(s, "%!") {
-			t.Errorf("%s: %s", engine, s)
-		}
-	}
-	if s := Snippet("excel", "", ""); s != "" {
-		t.Errorf("excel: %q", s)
-	}
-}
-
 // The demo and the tests must read with the same versions.
 func TestPackagesArePinnedAsInTools(t *testing.T) {
 	b, err := os.ReadFile("../../internal/tools/requirements.txt")

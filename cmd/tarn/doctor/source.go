@@ -35,6 +35,7 @@ var entry = []struct {
 	{"source.password", []string{receive.CodePassword}},
 	{"source.role", []string{receive.CodeRole}},
 	{"source.walsenders", []string{receive.CodeWalsender, receive.CodeWALLevel}},
+	{"source.primary", []string{receive.CodeStandby}},
 }
 
 // source makes the checks of the source; of the store it needs which cluster that is of.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tarn-db/tarn/catalog/rest"
+	"github.com/tarn-db/tarn/ingest/receive"
 	"github.com/tarn-db/tarn/internal/admin"
 	"github.com/tarn-db/tarn/internal/config"
 	"github.com/tarn-db/tarn/internal/fault"
@@ -56,6 +57,10 @@ func (s *Server) listen(ctx context.Context, g *errgroup.Group, reload <-chan os
 	})
 	if err != nil {
 		return errors.Join(err, web.Close(), cat.Close())
+	}
+	s.endpoints = admin.Endpoints{
+		Catalog: cat.url(), Store: s.cfg.Store, StoreProperties: objstore.EngineProperties(s.store),
+		Source: receive.Address(receive.Source{URL: s.cfg.Source.URL}),
 	}
 	g.Go(func() error { return adm.Serve(ctx, web) })
 	s.serveCatalog(ctx, g, cat, handler)

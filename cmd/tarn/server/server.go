@@ -43,12 +43,13 @@ type Server struct {
 	progress progress.Sink
 	version  string
 
-	store    objstore.Store
-	cat      *catalog.Catalog
-	eng      *materialize.Engine // set by the pipeline alone, under mu; nil until the lake has been read
-	lakeOpen bool                // eng has its local files open; under mu
-	marks    admin.Marks
-	fresh    *admin.FreshnessTracker
+	store     objstore.Store
+	cat       *catalog.Catalog
+	eng       *materialize.Engine // set by the pipeline alone, under mu; nil until the lake has been read
+	lakeOpen  bool                // eng has its local files open; under mu
+	marks     admin.Marks
+	fresh     *admin.FreshnessTracker
+	endpoints admin.Endpoints // set before anything is served
 
 	resync chan struct{} // asks for a new base backup
 	note   resyncNote    // of the resync asked for or under way

@@ -47,6 +47,7 @@ func (s *Server) Status() admin.Status {
 		st.ReceiveLSN, st.SourceLSN = max(is.ReceiveLSN, is.CommitLSN), is.ServerFlushLSN
 		sourceState(&st, is)
 	}
+	st.Endpoints = s.endpoints
 	st.SourceLSN = max(st.SourceLSN, st.ReceiveLSN)
 	st.LagBytes = int64(st.SourceLSN - min(st.SourceLSN, max(st.PublishedLSN, s.lakeLSN())))
 	if !v.oldest.IsZero() {
@@ -111,7 +112,7 @@ func (s *Server) tables() []admin.Table {
 	list := eng.Status()
 	out := make([]admin.Table, len(list))
 	for i, t := range list {
-		out[i] = admin.Table{Name: t.Name, State: admin.TableState(t.State), Rows: t.Rows, DataFiles: t.DataFiles, DeleteFiles: t.DeleteFiles, LSN: t.LSN, Error: tableNote(t)}
+		out[i] = admin.Table{Name: t.Name, Database: t.Parts.Database, Schema: t.Parts.Namespace, Table: t.Parts.Name, State: admin.TableState(t.State), Rows: t.Rows, DataFiles: t.DataFiles, DeleteFiles: t.DeleteFiles, LSN: t.LSN, Error: tableNote(t)}
 		if out[i].State == admin.TableError {
 			out[i].Code = fault.TableError.String()
 		}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tarn-db/tarn/internal/admin"
+	"github.com/tarn-db/tarn/internal/connect"
+	"github.com/tarn-db/tarn/internal/fault"
+)
+
+func connectCommand() *cobra.Command {
+	var flags clientFlags
+	var warehouse, name string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "connect ENGINE",
+		Short: "Print what to paste to read the lake with an engine",
+		Long: "Prints a snippet for " + strings.Join(connect.Engines(), ", ") + " that runs as it is against the running server and shows one of its\n" +
+			"tables. For an S3 store the engine takes its keys from the AWS variables. psql waits for what was written to be in the lake.",
+		Example: "  tarn connect duckdb | duckdb\n" +
+			"  tarn connect spark --warehouse app@0/1A2B3C4D --table public.orders\n" +
+			"  tarn connect psql --http 127.0.0.1:8080",
+		Args:              exactly("an engine: one of " + strings.Join(connect.Engines(), ", ")),
+		ValidArgsFunction: oneOf(connect.Engines()...),
+	}
+	flags.register(cmd)
+	cmd.Flags().StringVar(&warehouse, "warehouse", "", "database to read, or `DB@LSN` for every table at that LSN (default the table's)")
+	cmd.Flags().StringVar(&name, "table", "", "`TABLE` to show, as schema.table or database.schema.table (default one with rows)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON for scripts")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if _, err := connect.Snippet(args[0], connect.Target{}); err != nil {
+			return err
+		}
+		c, err := flags.client()
+		if err != nil {
+			return err
+		}
+		s, err := c.Status(cmd.Context())
+		if err != nil {
+			return err
+		}
+		target, err := connectTarget(&s, c.Addr, warehouse, name)
+		if err != nil {
+			return err
+		}
+		snippet, err := connect.Snippet(args[0], target)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return writeJSON(cmd.OutOrStdout(), map[string]any{
+				"engine": args[0], "catalog": target.CatalogURL, "warehouse": target.Warehouse,
+				"schema": target.Table.Namespace, "table": target.Table.Name, "store_properties": target.Store, "snippet": snippet,
+			})
+		}
+		_, err = io.WriteString(cmd.OutOrStdout(), snippet)
+		return err
+	}
+	return cmd
+}
+
+// connectTarget is the warehouse and table to show of a running server.
+func connectTarget(s *admin.Status, httpAddr, warehouse, name string) (connect.Target, error) {
+	t := connect.Target{
+		CatalogURL: s.Endpoints.Catalog, Warehouse: warehouse, Store: s.Endpoints.StoreProperties, HTTP: httpAddr, Source: s.Endpoints.Source,
+	}
+	database, _, _ := strings.Cut(warehouse, "@")
+	var best *admin.Table
+	for i := range s.Tables {
+		r := &s.Tables[i]
+		switch {
+		case database != "" && r.Database != database, r.State == admin.TableExcluded:
+			continue
+		case name != "" && name != r.Name && name != r.Schema+"."+r.Table:
+			continue
+		case name == "" && r.State != admin.TableLive:
+			continue
+		case best == nil, best.Rows == 0 && r.Rows > 0:
+			best = r
+		}
+	}
+	if best == nil {
+		return t, noTable(s, database, name)
+	}
+	t.Table = connect.Table{Namespace: best.Schema, Name: best.Table}
+	if t.Warehouse == "" {
+		t.Warehouse = best.Database
+	}
+	return t, nil
+}
+
+func noTable(s *admin.Status, database, name string) error {
+	where := "the lake"
+	if database != "" {
+		where = "database " + database + " of the lake"
+	}
+	if name != "" {
+		return fault.Errorf(fault.TableUnknown, "there is no table %s in %s: see `tarn tables`", name, where)
+	}
+	return fault.New(fault.TableUnknown, fmt.Sprintf("there is no table in %s yet (state %s): wait until one is published, see `tarn tables`", where, s.State))
+}
+
+// oneOf completes the first argument from a list of values.
+func oneOf(values ...string) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return values, cobra.ShellCompDirectiveNoFileComp
+	}
+}
