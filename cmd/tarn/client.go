@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -12,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -162,6 +164,26 @@ func trustFiles(trust *tls.Config) error {
 	}
 	trust.Certificates = []tls.Certificate{pair}
 	return nil
+}
+
+// tables are the running server's, for completion: without a server there are none.
+func (f *clientFlags) tables(ctx context.Context) (names []string) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	c, err := f.client()
+	if err != nil {
+		return nil
+	}
+	s, err := c.Status(ctx)
+	if err != nil {
+		return nil
+	}
+	for _, t := range s.Tables {
+		if t.State != admin.TableExcluded {
+			names = append(names, t.Name)
+		}
+	}
+	return names
 }
 
 // writeJSON prints one value for scripts.

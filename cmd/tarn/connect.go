@@ -30,6 +30,11 @@ func connectCommand() *cobra.Command {
 	flags.register(cmd)
 	cmd.Flags().StringVar(&warehouse, "warehouse", "", "database to read, or `DB@LSN` for every table at that LSN (default the table's)")
 	cmd.Flags().StringVar(&name, "table", "", "`TABLE` to show, as schema.table or database.schema.table (default one with rows)")
+	if err := cmd.RegisterFlagCompletionFunc("table", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return flags.tables(cmd.Context()), cobra.ShellCompDirectiveNoFileComp
+	}); err != nil {
+		panic("BUG: completion of --table: " + err.Error())
+	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON for scripts")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if _, err := connect.Snippet(args[0], connect.Target{}); err != nil {
@@ -102,6 +107,13 @@ func noTable(s *admin.Status, database, name string) error {
 		return fault.Errorf(fault.TableUnknown, "there is no table %s in %s: see `tarn tables`", name, where)
 	}
 	return fault.New(fault.TableUnknown, fmt.Sprintf("there is no table in %s yet (state %s): wait until one is published, see `tarn tables`", where, s.State))
+}
+
+// completeFlag completes a flag's value from a list.
+func completeFlag(cmd *cobra.Command, flag string, values ...string) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic("BUG: completion of --" + flag + ": " + err.Error())
+	}
 }
 
 // oneOf completes the first argument from a list of values.

@@ -23,6 +23,12 @@ func resyncCommand() *cobra.Command {
 		},
 	}
 	flags.register(cmd)
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return flags.tables(cmd.Context()), cobra.ShellCompDirectiveNoFileComp
+	}
 	cmd.Flags().BoolVar(&all, "all", false, "everything, from a new base backup")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := flags.client()

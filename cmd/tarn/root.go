@@ -30,7 +30,7 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(serveCommand(), demoCommand(), statusCommand(), waitCommand(), tablesCommand(), resyncCommand(), walCommand(), doctorCommand(), connectCommand(), configCommand(), errorsCommand(), versionCommand())
+	root.AddCommand(serveCommand(), demoCommand(), statusCommand(), waitCommand(), tablesCommand(), resyncCommand(), walCommand(), doctorCommand(), connectCommand(), configCommand(), errorsCommand(), manCommand(), versionCommand())
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {
@@ -85,15 +85,21 @@ func exactly(names ...string) cobra.PositionalArgs {
 }
 
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), map[string]string{"version": versionString(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})
+			}
 			_, err := io.WriteString(cmd.OutOrStdout(), "tarn "+versionString()+" "+runtime.Version()+" "+runtime.GOOS+"/"+runtime.GOARCH+"\n")
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON for scripts")
+	return cmd
 }
 
 // versionString is the release, or for a build from the tree its commit.

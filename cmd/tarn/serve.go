@@ -71,6 +71,8 @@ type logOptions struct{ level, format string }
 func (o *logOptions) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.level, "log-level", o.level, "debug, info, warn or error")
 	cmd.Flags().StringVar(&o.format, "log-format", "text", "text or json")
+	completeFlag(cmd, "log-level", "debug", "info", "warn", "error")
+	completeFlag(cmd, "log-format", "text", "json")
 }
 
 // open makes the log and the progress display that share stderr: bars with the log above them on a terminal, log lines

@@ -15,6 +15,7 @@ func waitCommand() *cobra.Command {
 	var flags clientFlags
 	var lsnText, stageText string
 	var timeout time.Duration
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "wait --lsn X",
 		Short: "Block until the lake, or an earlier stage, has reached an LSN",
@@ -26,6 +27,8 @@ func waitCommand() *cobra.Command {
 	flags.register(cmd)
 	cmd.Flags().StringVar(&lsnText, "lsn", "", "position to wait for, as `X/Y`")
 	cmd.Flags().StringVar(&stageText, "for", string(admin.StagePublished), "stage: published, cut, redo or commit")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON for scripts")
+	completeFlag(cmd, "for", "published", "cut", "redo", "commit")
 	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if lsnText == "" {
@@ -49,6 +52,9 @@ func waitCommand() *cobra.Command {
 		r, err := c.Wait(cmd.Context(), stage, lsn, timeout)
 		if err != nil {
 			return err
+		}
+		if asJSON {
+			return writeJSON(cmd.OutOrStdout(), r)
 		}
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), r.Reached)
 		return err
