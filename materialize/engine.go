@@ -244,7 +244,7 @@ func (e *Engine) ResyncAsked() bool {
 type TableStatus struct {
 	Name        string         // db.schema.table
 	Parts       lake.TableName // the same, apart
-	State       string // copying, live, excluded or error
+	State       string         // copying, live, excluded or error
 	Rows        int64
 	DataFiles   int
 	DeleteFiles int

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,8 +38,8 @@ func connectCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON for scripts")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if _, err := connect.Snippet(args[0], connect.Target{}); err != nil {
-			return err
+		if known := connect.Engines(); !slices.Contains(known, args[0]) {
+			return usagef("%q is no engine with a snippet: write one of %s", args[0], strings.Join(known, ", "))
 		}
 		c, err := flags.client()
 		if err != nil {

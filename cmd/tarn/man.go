@@ -24,12 +24,12 @@ func manCommand() *cobra.Command {
 			return usagef("--dir is not given: write --dir DIR, such as /usr/local/share/man/man1")
 		}
 		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fault.Errorf(fault.Usage, "--dir %s cannot be made (%w): name a folder that can be written", dir, fault.Cause(err))
+			return usagef("--dir %s cannot be made (%v): name a folder that can be written", dir, fault.Cause(err))
 		}
 		root := cmd.Root()
 		root.DisableAutoGenTag = true // a date would make each build differ
 		if err := doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "tarn " + versionString(), Manual: "tarn"}, dir); err != nil {
-			return fault.Errorf(fault.Usage, "manual pages cannot be written to %s (%w): name a folder that can be written", dir, fault.Cause(err))
+			return usagef("manual pages cannot be written to %s (%v): name a folder that can be written", dir, fault.Cause(err))
 		}
 		fmt.Fprintln(cmd.ErrOrStderr(), "manual pages are in", dir)
 		return nil

@@ -85,7 +85,7 @@ func walDump(ctx context.Context, stdout io.Writer, f *dumpFlags) error {
 	opts.WAL = src.Options
 	if opts.From < src.first {
 		if f.from != "" {
-			return fault.Errorf(fault.Usage, "--from %s is before the first WAL in %s: give %s or later", opts.From, src.name, src.first)
+			return fault.Errorf(fault.WALFolder, "--from %s is before the first WAL in %s: give %s or later", opts.From, src.name, src.first)
 		}
 		opts.From = src.first
 	}

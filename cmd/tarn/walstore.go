@@ -54,7 +54,7 @@ func openStoreWAL(ctx context.Context, url string, tli pg.TimelineID) (*walSourc
 	case err != nil:
 		err = fmt.Errorf("store %s: %w", url, err)
 	case tli != 0 && tli != a.Base().Timeline:
-		err = fault.Errorf(fault.Usage, "store %s archives timeline %d, not %d: leave --timeline out", url, a.Base().Timeline, tli)
+		err = fault.Errorf(fault.StoreNoWAL, "store %s archives timeline %d, not %d: leave --timeline out", url, a.Base().Timeline, tli)
 	}
 	if err != nil {
 		return nil, errors.Join(err, store.Close())

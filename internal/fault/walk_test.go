@@ -179,7 +179,7 @@ var silent = map[string]string{
 	"ingest/raftlog ErrClosed": "the server is stopping", "ingest/raftlog ErrTrimmed": "read from the archive instead",
 	"ingest/raftlog ErrNotCommitted": "waited for", "ingest/raftlog ErrNoBase": "Reset comes first",
 	"ingest/wal ErrNoMoreYet": "waited for", "internal/lakecheck ErrReader": "wraps the reader's own words",
-	"internal/objstore ErrInjected": "tests", "internal/pg/heaprec ErrLength": "wrapped in pg.CorruptError",
+	"internal/objstore ErrInjected": "tests", "internal/s3test ErrNoServer": "tests", "internal/pg/heaprec ErrLength": "wrapped in pg.CorruptError",
 	"internal/pg/pglz ErrCorrupt": "wrapped in pg.CorruptError", "materialize ErrRetry": "the cut is tried again",
 	"materialize/schema ErrNoCatalogs": "the database is left out until it has catalogs",
 	"pageserver ErrNoTimeline":         "a base backup follows", "pageserver ErrNotConsistent": "redone further",
