@@ -19,7 +19,7 @@ const (
 	DuckDBVersion       = "1.5.5"
 	PyIcebergVersion    = "0.12.0"
 	PolarsVersion       = "2.1.0"
-	SparkVersion        = "4.1"
+	SparkVersion        = "4.1.4"
 	SparkIcebergVersion = "1.12.0"
 	TrinoVersion        = "483"
 )
@@ -160,33 +160,37 @@ func polars(t Target) string {
 }
 
 func spark(t Target) string {
-	packages := "org.apache.iceberg:iceberg-spark-runtime-" + SparkVersion + "_2.13:" + SparkIcebergVersion
-	conf := []string{
-		"spark.sql.extensions=org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
-		"spark.sql.catalog.lake=org.apache.iceberg.spark.SparkCatalog",
-		"spark.sql.catalog.lake.type=rest",
-		"spark.sql.catalog.lake.uri=" + t.CatalogURL,
-		"spark.sql.catalog.lake.warehouse=" + t.Warehouse,
-		"spark.sql.catalog.lake.cache-enabled=false", // or a table is as it was up to 30 s ago
+	packages := "org.apache.iceberg:iceberg-spark-runtime-" + sparkLine() + "_2.13:" + SparkIcebergVersion
+	conf := [][2]string{
+		{"spark.sql.extensions", "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions"},
+		{"spark.sql.catalog.lake", "org.apache.iceberg.spark.SparkCatalog"},
+		{"spark.sql.catalog.lake.type", "rest"},
+		{"spark.sql.catalog.lake.uri", t.CatalogURL},
+		{"spark.sql.catalog.lake.warehouse", t.Warehouse},
+		{"spark.sql.catalog.lake.cache-enabled", "false"}, // or a table is as it was up to 30 s ago
 	}
 	if t.s3() {
 		packages += ",org.apache.iceberg:iceberg-aws-bundle:" + SparkIcebergVersion
-		conf = append(conf, "spark.sql.catalog.lake.io-impl=org.apache.iceberg.aws.s3.S3FileIO")
+		conf = append(conf, [2]string{"spark.sql.catalog.lake.io-impl", "org.apache.iceberg.aws.s3.S3FileIO"})
 		for _, k := range []string{"s3.endpoint", "s3.path-style-access"} {
 			if v := t.Store[k]; v != "" {
-				conf = append(conf, "spark.sql.catalog.lake."+k+"="+v)
+				conf = append(conf, [2]string{"spark.sql.catalog.lake." + k, v})
 			}
 		}
-		conf = append(conf, "spark.sql.catalog.lake.client.region="+t.region())
+		conf = append(conf, [2]string{"spark.sql.catalog.lake.client.region", t.region()})
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Spark %s on a JDK from 17 to 21\nspark-sql --packages %s \\\n", SparkVersion, packages)
-	for _, c := range conf {
-		fmt.Fprintf(&b, "  --conf %s \\\n", quoteShell(c))
+	fmt.Fprintf(&b, "# pip install pyspark==%s, and a JDK from 17 to 21; spark-sql and spark-submit take the same as --conf\n", SparkVersion)
+	b.WriteString("from pyspark.sql import SparkSession\n\nspark = (\n    SparkSession.builder.master(\"local[*]\")\n")
+	for _, c := range append([][2]string{{"spark.jars.packages", packages}}, conf...) {
+		fmt.Fprintf(&b, "    .config(%s, %s)\n", quotePython(c[0]), quotePython(c[1]))
 	}
-	fmt.Fprintf(&b, "  -e %s\n", quoteShell("SELECT count(*) FROM lake."+quoteSpark(t.Table.Namespace)+"."+quoteSpark(t.Table.Name)))
+	fmt.Fprintf(&b, "    .getOrCreate()\n)\nspark.sql(%s).show()\n", quotePython("SELECT count(*) FROM lake."+quoteSpark(t.Table.Namespace)+"."+quoteSpark(t.Table.Name)))
 	return b.String()
 }
+
+// sparkLine is the minor line that Iceberg's runtime is named by.
+func sparkLine() string { return SparkVersion[:strings.LastIndexByte(SparkVersion, '.')] }
 
 func trino(t Target) string {
 	properties := []string{

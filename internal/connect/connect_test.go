@@ -40,7 +40,7 @@ func TestS3(t *testing.T) {
 	want := map[string][]string{
 		"duckdb": {"ENDPOINT '10.0.0.9:7070'", "URL_STYLE 'path'", "USE_SSL false", "REGION 'eu-north-1'", "getenv('AWS_SECRET_ACCESS_KEY')"},
 		"polars": {`"aws_endpoint_url": "http://10.0.0.9:7070"`, `"aws_allow_http": "true"`, `"aws_virtual_hosted_style_request": "false"`},
-		"spark":  {"S3FileIO", "s3.endpoint=http://10.0.0.9:7070", "client.region=eu-north-1", "iceberg-aws-bundle"},
+		"spark":  {"S3FileIO", `s3.endpoint", "http://10.0.0.9:7070"`, `client.region", "eu-north-1"`, "iceberg-aws-bundle"},
 		"trino":  {"fs.native-s3.enabled=true", "s3.path-style-access=true", "${ENV:AWS_SECRET_ACCESS_KEY}"},
 	}
 	for engine, words := range want {

@@ -31,13 +31,18 @@ func TestConnect(t *testing.T) {
 	lsn := r.publish()
 	r.exec(`INSERT INTO orders SELECT generate_series(1, 289)`)
 	r.publish()
-	for _, c := range []struct{ table, warehouse, count string }{
+	for i, c := range []struct{ table, warehouse, count string }{
 		{"public.orders", "", "5000"}, {"Shop." + oddTable, "", "815"}, {"public.orders", database + "@" + lsn.String(), "4711"},
 	} {
 		for _, engine := range connect.Engines() {
 			t.Run(engine+" "+c.table+" "+c.warehouse, func(t *testing.T) {
-				if engine == "psql" && c.warehouse != "" {
+				switch {
+				case engine == "psql" && c.warehouse != "":
 					t.Skip("Postgres has the newest rows alone")
+				case engine == "trino":
+					t.Skip("what install-engines installs of Trino reads no folders: TestConnectS3 has it")
+				case engine == "spark" && i != 1:
+					t.Skip("it takes long to start; the odd name asks most of it")
 				}
 				runSnippet(t, r.tarn, engine, c.table, c.warehouse, c.count)
 			})
@@ -48,10 +53,10 @@ func TestConnect(t *testing.T) {
 // The same where the files are in a bucket.
 func TestConnectS3(t *testing.T) {
 	r := newS3Rig(t, 15)
-	r.exec(`CREATE TABLE few (id int)`, `INSERT INTO few SELECT generate_series(1, 4711)`)
+	r.exec(`CREATE SCHEMA "Shop"`, `CREATE TABLE "Shop"."Or""der's" (id int)`, `INSERT INTO "Shop"."Or""der's" SELECT generate_series(1, 4711)`)
 	r.publish()
 	for _, engine := range connect.Engines() {
-		t.Run(engine, func(t *testing.T) { runSnippet(t, r.tarn, engine, "public.few", "", "4711") })
+		t.Run(engine, func(t *testing.T) { runSnippet(t, r.tarn, engine, "Shop."+oddTable, "", "4711") })
 	}
 }
 
@@ -167,11 +172,4 @@ func duckdbHome(t *testing.T, python string) string {
 		}
 	}
 	return home
-}
-
-// jvmInterpreter is for the engines that run on Java.
-func jvmInterpreter(t *testing.T, engine string, _ []string) *exec.Cmd {
-	t.Helper()
-	pgtest.Missing(t, "no ", engine, " to paste into")
-	return nil
 }
