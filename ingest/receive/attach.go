@@ -57,7 +57,8 @@ var faultCodes = map[string]fault.Code{
 	CodeWALLevel: fault.SourceWALLevel, CodeBlockSize: fault.SourceBlockSize, CodeStandby: fault.SourceStandby,
 	CodeWalsender: fault.SourceWalsenders, CodeSlotFree: fault.SourceSlots, CodeSlotName: fault.SlotName,
 	CodeSlotInUse: fault.SlotInUse, CodeSlotLogical: fault.SlotLogical, CodeSlotMissing: fault.SlotMissing,
-	CodeSlotLost: fault.SlotLost, CodeSystemID: fault.SourceOther, CodeCommand: fault.SourceCommand,
+	CodeSlotLost: fault.SlotLost, CodeSystemID: fault.SourceOther, CodeTimeline: fault.SourceFormer,
+	CodeHistory: fault.SourceHistory, CodeCommand: fault.SourceCommand,
 }
 
 // Unwrap gives the cause.

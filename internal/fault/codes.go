@@ -35,6 +35,8 @@ const (
 	SourceCommand     Code = 219
 	WALGap            Code = 220
 	Diverged          Code = 221
+	SourceFormer      Code = 222
+	SourceHistory     Code = 223
 
 	StoreURL            Code = 301
 	StoreOpen           Code = 302

@@ -54,6 +54,8 @@ var registry = []Entry{
 	{SourceCommand, "the source refuses a command", "The server answered a replication command with an error of its own.", "The message has the server's words; its log has more."},
 	{WALGap, "WAL that tarn needs is gone", "The source no longer has WAL that follows what tarn has: the slot was dropped or lost, or data_dir was lost while source.synchronous was true.", "`tarn resync --all` takes a new base backup. To avoid it, raise max_slot_wal_keep_size."},
 	{Diverged, "the source's history is another than what tarn has received", "The source failed over to a standby that had not received all of the WAL, or was restored from a backup.", "`tarn resync --all` copies the source as it is now."},
+	{SourceFormer, "the source is a former primary", "The server is on a timeline that was left: another server was promoted, and tarn has followed it.", "Point source.url at the promoted server."},
+	{SourceHistory, "the source does not have the history of its timeline", "The timeline's history file is missing from the server's pg_wal.", "Put the file back from the WAL archive, or from the former primary's pg_wal."},
 
 	{StoreURL, "the store's URL cannot be used", "It has no scheme that tarn knows, or no absolute path or bucket.", "Write file:///dir or s3://bucket/prefix."},
 	{StoreOpen, "the store cannot be opened", "The folder or bucket cannot be reached with the rights and settings given.", "Check the path or bucket, endpoint, region and credentials; `tarn doctor` tries each."},

@@ -211,7 +211,7 @@ func TestOtherCluster(t *testing.T) {
 		if !errors.Is(err, archive.ErrNoBase) {
 			t.Fatal(err)
 		}
-		if err := a.Begin(t.Context(), c.base); err != nil {
+		if err := a.Begin(t.Context(), c.base, nil); err != nil {
 			t.Fatal(err)
 		}
 		r := run(t, cfg)

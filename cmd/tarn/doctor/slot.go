@@ -69,9 +69,12 @@ func (x *examiner) cluster(c *checks, e *receive.Exam, store storeFacts) {
 	switch {
 	case store.err != nil:
 		c.unknown("source.timeline", fmt.Sprintf("%d; the store's was not asked", e.Timeline))
-	case store.base.SystemID != 0 && store.base.Timeline != e.Timeline:
-		c.warn("source.timeline", fmt.Sprintf("the source is on timeline %d, the store's WAL on %d: it was promoted or restored", e.Timeline, store.base.Timeline),
-			"start tarn; if it says diverged, tarn resync --all copies the source as it is now")
+	case store.base.SystemID != 0 && store.base.Timeline > e.Timeline:
+		c.warn("source.timeline", fmt.Sprintf("the source is on timeline %d, the store's WAL on %d: it is a former primary, or was restored", e.Timeline, store.base.Timeline),
+			"point source.url at the promoted server; if this is the one to go on with, tarn resync --all copies it as it is now")
+	case store.base.SystemID != 0 && store.base.Timeline < e.Timeline:
+		c.advise("source.timeline", fmt.Sprintf("the source is on timeline %d, the store's WAL on %d: it was promoted", e.Timeline, store.base.Timeline),
+			"start tarn: it follows where it can; if it says diverged, tarn resync --all copies the source as it is now")
 	default:
 		c.ok("source.timeline", fmt.Sprint(e.Timeline))
 	}
