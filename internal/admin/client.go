@@ -194,9 +194,9 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	var cert *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &cert):
-		return fmt.Errorf("tarn at %s shows a certificate that is not trusted (%w): name its CA with TARN_HTTP_CA, or give --config", c.Addr, cert.Err)
+		return fault.Errorf(fault.CertificateUntrusted, "tarn at %s shows a certificate that is not trusted (%w): name its CA with TARN_HTTP_CA, or give --config", c.Addr, cert.Err)
 	case strings.Contains(why, "HTTP response to HTTPS client"):
-		return fmt.Errorf("tarn at %s speaks no TLS: give its address as http://%s", c.Addr, c.Addr)
+		return fault.Errorf(fault.NotTarn, "tarn at %s speaks no TLS: give its address as http://%s", c.Addr, c.Addr)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w from tarn at %s: see whether its process hangs", errNoAnswer, c.Addr)
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -77,14 +77,15 @@ const (
 	LakeBehind    Code = 604
 	ServerRefused Code = 605
 
-	NoServer      Code = 701
-	NoAnswer      Code = 702
-	NotTarn       Code = 703
-	WaitTimeout   Code = 704
-	RequestBad    Code = 705
-	ServerFailed  Code = 706
-	ServerStopped Code = 707
-	TokenNeeded   Code = 708
+	NoServer             Code = 701
+	NoAnswer             Code = 702
+	NotTarn              Code = 703
+	WaitTimeout          Code = 704
+	RequestBad           Code = 705
+	ServerFailed         Code = 706
+	ServerStopped        Code = 707
+	TokenNeeded          Code = 708
+	CertificateUntrusted Code = 709
 
 	DemoDiffers  Code = 801
 	DemoReader   Code = 802

@@ -104,6 +104,7 @@ var registry = []Entry{
 	{ServerFailed, "the server failed to answer a request", "It ran into an error while answering.", "The message and the server's log say why."},
 	{ServerStopped, "the stage will not move on", "The timeline has stopped, or the server is stopping.", "`tarn status` shows the state and what to do about it."},
 	{TokenNeeded, "tarn asks for a token", "http.tokens_file or catalog.tokens_file is set, and the request carries no token of it.", "Give --config FILE, or set TARN_HTTP_TOKEN to a token of http.tokens_file."},
+	{CertificateUntrusted, "tarn's certificate is not trusted", "The server's certificate is signed by a CA this machine does not know, is for another name, or has expired.", "Name its CA with TARN_HTTP_CA, or give the server's own file with --config."},
 
 	{DemoDiffers, "the lake is not equal to Postgres", "A reader saw other rows than Postgres has.", "This is a fault of tarn: report what was printed."},
 	{DemoReader, "no reader for the demo", "No Python with DuckDB was found, and none could be installed.", "Set TARN_PYTHON to a Python that has duckdb, or let the machine reach a package index."},

@@ -106,6 +106,7 @@ var speaking = []string{"cmd/tarn", "cmd/tarn/server", "cmd/tarn/doctor", "inter
 // caught are errors of the speaking packages that end before the user, by file and first word.
 var caught = map[string]string{
 	"cmd/tarn/server/server.go resync asked for": "the pipeline starts over",
+	"cmd/tarn/client.go ":                        "both end in errors that have one: a TLS error, and the usage error that names the file",
 	"internal/demo/client.go rolled back":        "a transaction rolls back on purpose",
 }
 
@@ -183,7 +184,7 @@ var silent = map[string]string{
 	"internal/pg/pglz ErrCorrupt": "wrapped in pg.CorruptError", "materialize ErrRetry": "the cut is tried again",
 	"materialize/schema ErrNoCatalogs": "the database is left out until it has catalogs",
 	"pageserver ErrNoTimeline":         "a base backup follows", "pageserver ErrNotConsistent": "redone further",
-	"pageserver ErrOpaque": "the table is in error", "pageserver/redo ErrNoMask": "of the oracle alone",
+	"pageserver ErrOpaque": "the table is in error", "pageserver ErrTornCopy": "the base backup is taken again", "pageserver/redo ErrNoMask": "of the oracle alone",
 }
 
 // TestSentinelsHaveCodes: each package's exported Err… has a code, or is named above with what catches it.

@@ -1,13 +1,14 @@
 package lakecheck
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/tarn-db/tarn/internal/fault"
 )
 
 // jvm is what a reader that runs on Java needs beside a Python.
@@ -98,4 +99,4 @@ func aboveWorkingDirectory(roots []string) []string {
 }
 
 // ErrNoEngine is wrapped when a Java reader, or a JDK for it, is not found.
-var ErrNoEngine = errors.New("no engine")
+var ErrNoEngine = fault.New(fault.DemoReader, "no engine")

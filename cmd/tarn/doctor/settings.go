@@ -12,7 +12,7 @@ import (
 )
 
 // tested are the newest minor releases this release was tested with, by major.
-var tested = map[int]int{15: 18, 16: 14, 17: 10, 18: 6}
+var tested = map[int]int{15: 19, 16: 15, 17: 11, 18: 6}
 
 // withdrawn are minor releases that PostgreSQL replaced out of turn, and by which.
 var withdrawn = map[string]string{
