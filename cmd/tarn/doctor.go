@@ -33,7 +33,13 @@ func doctorCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		report := doctor.Run(cmd.Context(), doctor.Options{Config: cfg})
+		o := doctor.Options{Config: cfg}
+		if flags.file != "" { // with its certificate and tokens
+			if o.Client, err = (&clientFlags{file: flags.file}).client(); err != nil {
+				return err
+			}
+		}
+		report := doctor.Run(cmd.Context(), o)
 		if err := cmd.Context().Err(); err != nil {
 			return err
 		}

@@ -30,8 +30,8 @@ func checkGuard(name string, l config.Listener) error {
 const sourceWithin = 2500 * time.Millisecond
 
 // preflight has the doctor look before the server touches the source, and locks the data directory. What it returns holds
-// that until closed.
-func preflight(ctx context.Context, cfg *config.Config, log *slog.Logger) (io.Closer, error) {
+// that until closed. What does not end the start is logged where somebody operates the server and can be advised.
+func preflight(ctx context.Context, cfg *config.Config, log *slog.Logger, advise bool) (io.Closer, error) {
 	for name, at := range map[string]config.Listener{"http": cfg.HTTP, "catalog": cfg.Catalog} {
 		if err := checkGuard(name, at); err != nil {
 			return nil, err
@@ -47,7 +47,7 @@ func preflight(ctx context.Context, cfg *config.Config, log *slog.Logger) (io.Cl
 			err = c.Err()
 		}
 	}
-	if err == nil {
+	if err == nil && advise {
 		tell(log, report)
 	}
 	if err != nil && held != nil {

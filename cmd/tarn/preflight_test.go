@@ -19,11 +19,11 @@ func TestPreflightLeavesNothing(t *testing.T) {
 		HTTP: config.Listener{Listen: "127.0.0.1:0"}, Catalog: config.Listener{Listen: "127.0.0.1:0"}, SQL: config.Listener{Listen: "127.0.0.1:0"},
 	}
 	for range 2 {
-		held, err := preflight(context.Background(), cfg, slog.New(slog.DiscardHandler))
+		held, err := preflight(context.Background(), cfg, slog.New(slog.DiscardHandler), true)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := preflight(context.Background(), cfg, slog.New(slog.DiscardHandler)); err == nil {
+		if _, err := preflight(context.Background(), cfg, slog.New(slog.DiscardHandler), true); err == nil {
 			t.Error("two servers hold one data directory")
 		}
 		held.Close()

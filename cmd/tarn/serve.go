@@ -51,7 +51,7 @@ func serveCommand() *cobra.Command {
 
 // serve runs the server until the context ends; ending it so is no failure.
 func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, sink progress.Sink, reload <-chan os.Signal) error {
-	held, err := preflight(ctx, cfg, log)
+	held, err := preflight(ctx, cfg, log, reload != nil)
 	if err != nil {
 		return err
 	}

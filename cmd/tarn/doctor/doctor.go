@@ -94,6 +94,8 @@ type Options struct {
 	Config *config.Config
 	// Serving: a server is about to start. Folders that are not there are made, and no tarn is looked for on our own port.
 	Serving bool
+	// Client asks the tarn that may run on this configuration already. Default a plain one on http.listen.
+	Client *admin.Client
 	// SourceWithin bounds what the source is given to answer. Default 10 s.
 	SourceWithin time.Duration
 }
@@ -131,7 +133,10 @@ func Run(ctx context.Context, o Options) Report {
 func (x *examiner) findRunning(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	c := admin.Client{Addr: x.Config.HTTP.Listen}
+	c := x.Client
+	if c == nil {
+		c = &admin.Client{Addr: x.Config.HTTP.Listen}
+	}
 	if s, err := c.Status(ctx); err == nil {
 		x.running = &s
 	}
