@@ -16,6 +16,7 @@ import (
 // corpus is what a run over a real server leaves: a data directory from before, the WAL since, and the one after.
 type corpus struct {
 	base, wal, final string
+	release          string // empty: not one of pgtest.Releases
 }
 
 // corpusTime is how long the workload runs before the crash, and again after it. TARN_CORPUS_TIME lengthens it.
@@ -67,7 +68,7 @@ func makeCorpus(t *testing.T, from source, seed int64, tries int) corpus {
 	if err := srv.Stop(pgtest.Fast); err != nil {
 		t.Fatal(err)
 	}
-	c := corpus{base: filepath.Join(dir, "base"), wal: filepath.Join(srv.DataDir(), "pg_wal"), final: srv.DataDir()}
+	c := corpus{base: filepath.Join(dir, "base"), wal: filepath.Join(srv.DataDir(), "pg_wal"), final: srv.DataDir(), release: from.release}
 	if err := os.CopyFS(c.base, os.DirFS(srv.DataDir())); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,6 +53,7 @@ func checkCorpus(t *testing.T, c corpus) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	final.Differ -= lostByServer(t, c, &final)
 	r.Final = &final
 	text, _ := json.Marshal(r)
 	t.Logf("%s; %.0f records/s", text, float64(r.Records)/took.Seconds())
@@ -72,6 +75,25 @@ func checkCorpus(t *testing.T, c corpus) {
 	if r.End < end {
 		t.Errorf("the WAL was read to %s, the server stopped at %s", r.End, end)
 	}
+}
+
+// lostByServer takes out of a comparison the pages that the server itself has lost, and says how many. Before 15.3 CREATE DATABASE by wal_log
+// reads pg_class of its template as if it were unlogged (ScanSourceDatabasePgClass): until it leaves the buffers, checkpoints
+// pass its changed pages over, and a crash then loses what the WAL before the checkpoint says of them.
+func lostByServer(t *testing.T, c corpus, final *Final) (lost int64) {
+	const pgClass = "/1259"
+	if c.release != "15.1" || final.Differ > int64(len(final.First)) {
+		return 0
+	}
+	final.First = slices.DeleteFunc(final.First, func(d PageDifference) bool {
+		if !strings.HasSuffix(d.Name, pgClass) || d.Theirs >= d.Ours {
+			return false
+		}
+		t.Logf("lost by the server: %v", d)
+		lost++
+		return true
+	})
+	return lost
 }
 
 // finalEnd is the start of the shutdown checkpoint of a stopped server: the WAL must have been read beyond it.
