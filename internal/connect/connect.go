@@ -196,9 +196,8 @@ func trino(t Target) string {
 	properties := []string{
 		"connector.name=iceberg", "iceberg.catalog.type=rest",
 		"iceberg.rest-catalog.uri=" + t.CatalogURL, "iceberg.rest-catalog.warehouse=" + escapeProperty(t.Warehouse),
-	}
-	if strings.ToLower(t.Table.Namespace+t.Table.Name) != t.Table.Namespace+t.Table.Name {
-		properties = append(properties, "iceberg.rest-catalog.case-insensitive-name-matching=true")
+		// Postgres has names with capitals, and schemas with a dot, which Trino takes for nested ones.
+		"iceberg.rest-catalog.case-insensitive-name-matching=true", "iceberg.rest-catalog.nested-namespace-enabled=true",
 	}
 	if !t.s3() {
 		properties = append(properties, "fs.hadoop.enabled=true")
