@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
+	"github.com/tarn-db/tarn/internal/demo"
 	"github.com/tarn-db/tarn/internal/lakecheck"
-	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pgtest"
 	"github.com/tarn-db/tarn/internal/s3test"
 )
@@ -40,35 +38,16 @@ const engineRows = 1_000_000
 
 // engineBench starts each engine in turn and has it count a table of a million rows, of which one in a hundred was deleted.
 func engineBench(ctx context.Context, o options) (_ *engineFigures, err error) {
-	dir := filepath.Join(o.dir, "engines")
-	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	s3, err := s3test.Start(dir, "lake")
+	sc, err := newS3Scene(ctx, o, "engines")
 	if err != nil {
 		return nil, err
 	}
-	defer s3.Stop()
-	proxy, err := s3test.StartProxy(s3.URL)
-	if err != nil {
-		return nil, err
-	}
-	defer proxy.Close()
-	srv, err := pgtest.Start(ctx, pgtest.Options{Databases: []string{"app"}, Settings: map[string]string{"autovacuum": "off"}})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, srv.Remove()) }()
+	defer func() { err = errors.Join(err, sc.close()) }()
+	srv, proxy := sc.srv, sc.proxy
 	if err := srv.Exec(ctx, "app", createNarrow("narrow"), fillNarrow("narrow", 1, engineRows)); err != nil {
 		return nil, err
 	}
-	binary, err := buildTarn(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	// Through the proxy, as the catalog tells engines the endpoint that tarn uses.
-	t, err := startTarnOn(ctx, binary, filepath.Join(dir, "tarn"), "s3://lake/bench", srv, o.memory, "", s3.Environ(proxy.URL)...)
+	t, err := sc.attach(ctx, o.memory, "")
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +63,7 @@ func engineBench(ctx context.Context, o options) (_ *engineFigures, err error) {
 	}
 	f := &engineFigures{Rows: engineRows, Deleted: engineRows / 100}
 	for _, name := range lakecheck.Engines {
-		c, err := engineRun(ctx, name, t.catalog, proxy, s3.Environ(proxy.URL))
+		c, err := engineRun(ctx, name, t.catalog, proxy, sc.s3.Environ(proxy.URL))
 		if err != nil {
 			return f, err
 		}
@@ -96,11 +75,7 @@ func engineBench(ctx context.Context, o options) (_ *engineFigures, err error) {
 
 // publishAll waits until what is committed is in the lake.
 func publishAll(ctx context.Context, t *tarn, srv *pgtest.Server) error {
-	text, err := srv.QueryText(ctx, "app", "select pg_current_wal_flush_lsn()")
-	if err != nil {
-		return err
-	}
-	lsn, err := pg.ParseLSN(text)
+	lsn, err := demo.FlushLSN(ctx, srv)
 	if err != nil {
 		return err
 	}

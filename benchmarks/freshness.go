@@ -14,8 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tarn-db/tarn/internal/demo"
 	"github.com/tarn-db/tarn/internal/lakecheck"
-	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pgtest"
 )
 
@@ -135,11 +135,7 @@ func freshnessBench(ctx context.Context, o options) (f *freshnessFigures, err er
 
 // attach waits until everything that was there before is published.
 func (f *freshnessFigures) attach(ctx context.Context, srv *pgtest.Server, t *tarn) error {
-	text, err := srv.QueryText(ctx, "app", "select pg_current_wal_flush_lsn()")
-	if err != nil {
-		return err
-	}
-	lsn, err := pg.ParseLSN(text)
+	lsn, err := demo.FlushLSN(ctx, srv)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/demo"
 	"github.com/tarn-db/tarn/internal/pgtest"
 )
 
@@ -75,11 +75,7 @@ func (f *memoryFigures) phase(ctx context.Context, t *tarn, srv *pgtest.Server, 
 			return err
 		}
 	}
-	text, err := srv.QueryText(ctx, "app", "select pg_current_wal_flush_lsn()")
-	if err != nil {
-		return err
-	}
-	lsn, err := pg.ParseLSN(text)
+	lsn, err := demo.FlushLSN(ctx, srv)
 	if err != nil {
 		return err
 	}

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/demo"
 	"github.com/tarn-db/tarn/internal/pgtest"
 	"github.com/tarn-db/tarn/internal/s3test"
 )
@@ -46,30 +44,13 @@ const (
 // s3Bench commits one transaction after the other, each changing a row in some tables, and waits for each in the lake. It is
 // another row each time, so that a publication has a data file and a delete file for each table, as most have.
 func s3Bench(ctx context.Context, o options) (_ *s3Figures, err error) {
-	dir := filepath.Join(o.dir, "s3")
-	if err := os.RemoveAll(dir); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	s3, err := s3test.Start(dir, "lake")
+	sc, err := newS3Scene(ctx, o, "s3")
 	if err != nil {
 		return nil, err
 	}
-	defer s3.Stop()
-	proxy, err := s3test.StartProxy(s3.URL)
-	if err != nil {
-		return nil, err
-	}
-	defer proxy.Close()
+	defer func() { err = errors.Join(err, sc.close()) }()
+	srv, proxy := sc.srv, sc.proxy
 	proxy.Kind = s3Kind
-	srv, err := pgtest.Start(ctx, pgtest.Options{Databases: []string{"app"}, Settings: map[string]string{"autovacuum": "off"}})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, srv.Remove()) }()
 	var make strings.Builder
 	for i := range s3Tables {
 		fmt.Fprintf(&make, "create table t%d as select i as id, i as n, repeat('x', 20) as t from generate_series(1, %d) i;", i, s3Rows)
@@ -77,12 +58,7 @@ func s3Bench(ctx context.Context, o options) (_ *s3Figures, err error) {
 	if err := srv.Exec(ctx, "app", make.String()); err != nil {
 		return nil, err
 	}
-	binary, err := buildTarn(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	t, err := startTarnOn(ctx, binary, filepath.Join(dir, "tarn"), "s3://lake/bench", srv, o.memory,
-		fmt.Sprintf("publish: {interval: %s}\n", s3Interval), s3.Environ(proxy.URL)...)
+	t, err := sc.attach(ctx, o.memory, fmt.Sprintf("publish: {interval: %s}\n", s3Interval))
 	if err != nil {
 		return nil, err
 	}
@@ -119,11 +95,7 @@ func s3Run(ctx context.Context, t *tarn, srv *pgtest.Server, proxy *s3test.Proxy
 			return c, err
 		}
 		began := time.Now()
-		text, err := srv.QueryText(ctx, "app", "select pg_current_wal_flush_lsn()")
-		if err != nil {
-			return c, err
-		}
-		lsn, err := pg.ParseLSN(text)
+		lsn, err := demo.FlushLSN(ctx, srv)
 		if err != nil {
 			return c, err
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tarn-db/tarn/internal/admin"
+	"github.com/tarn-db/tarn/internal/demo"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pgtest"
 )
@@ -123,11 +124,7 @@ func attachOnce(ctx context.Context, o options, r *recording) (wall float64, err
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, srv.Remove()) }()
-	text, err := srv.QueryText(ctx, "app", "select pg_current_wal_flush_lsn()")
-	if err != nil {
-		return 0, err
-	}
-	lsn, err := pg.ParseLSN(text)
+	lsn, err := demo.FlushLSN(ctx, srv)
 	if err != nil {
 		return 0, err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/tarn-db/tarn/catalog/rest"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/pgtest"
 	"github.com/tarn-db/tarn/materialize/lake"
 )
 
@@ -33,10 +34,7 @@ func python(t *testing.T) string {
 		_, err = os.Stat(p)
 	}
 	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("no Python with pyiceberg and duckdb: set TARN_PYTHON")
+		pgtest.Missing(t, "no Python with pyiceberg and duckdb: set TARN_PYTHON")
 	}
 	return p
 }

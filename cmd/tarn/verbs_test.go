@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/tarn-db/tarn/internal/pgtest"
 )
 
 // verbs are all commands, groups included, but for cobra's own.
@@ -83,7 +85,7 @@ func TestDataVerbsPrintJSON(t *testing.T) {
 func TestNoColor(t *testing.T) {
 	tty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
-		t.Skip("no pseudo-terminal: ", err)
+		pgtest.Missing(t, "no pseudo-terminal: ", err)
 	}
 	defer tty.Close()
 	t.Setenv("TERM", "xterm")

@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+
+	"github.com/tarn-db/tarn/internal/fault"
 )
 
 // loadCerts reads certificate, key and client CAs. All three are new or none is: a renewal replaces one file after the
@@ -18,7 +20,7 @@ func (g *Guard) loadCerts() error {
 	for i, f := range []struct{ key, path string }{{"cert", o.Cert}, {"key", o.Key}} {
 		b, err := os.ReadFile(f.path)
 		if err != nil {
-			return fmt.Errorf("%s.tls.%s %s cannot be read (%w): name a PEM file that the user tarn runs as may read", o.Name, f.key, f.path, cause(err))
+			return fmt.Errorf("%s.tls.%s %s cannot be read (%w): name a PEM file that the user tarn runs as may read", o.Name, f.key, f.path, fault.Cause(err))
 		}
 		pems[i] = b
 	}
@@ -30,7 +32,7 @@ func (g *Guard) loadCerts() error {
 	if o.ClientCA != "" {
 		b, err := os.ReadFile(o.ClientCA)
 		if err != nil {
-			return fmt.Errorf("%s.tls.client_ca %s cannot be read (%w): name a PEM file that the user tarn runs as may read", o.Name, o.ClientCA, cause(err))
+			return fmt.Errorf("%s.tls.client_ca %s cannot be read (%w): name a PEM file that the user tarn runs as may read", o.Name, o.ClientCA, fault.Cause(err))
 		}
 		c.ClientCAs = x509.NewCertPool()
 		if !c.ClientCAs.AppendCertsFromPEM(b) {

@@ -9,7 +9,6 @@ package listen
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -154,13 +153,4 @@ func (g *Guard) Scheme() string {
 func (g *Guard) Allows(r *http.Request) bool {
 	t := g.tokens.Load()
 	return t == nil || t.has(bearer(r.Header.Get("Authorization")))
-}
-
-// cause is what a file's error says without operation and path, which our own message has.
-func cause(err error) error {
-	var pe *os.PathError
-	if errors.As(err, &pe) {
-		return pe.Err
-	}
-	return err
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/tarn-db/tarn/internal/fault"
 )
 
 const (
@@ -50,12 +52,12 @@ func (g *Guard) loadTokens() error {
 func ReadTokens(key, path string) ([]string, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("%s %s cannot be read (%w): name a file with one token a line that the user tarn runs as may read", key, path, cause(err))
+		return nil, fmt.Errorf("%s %s cannot be read (%w): name a file with one token a line that the user tarn runs as may read", key, path, fault.Cause(err))
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, tokensBytesMax+1))
 	if err != nil {
-		return nil, fmt.Errorf("%s %s cannot be read: %w", key, path, cause(err))
+		return nil, fmt.Errorf("%s %s cannot be read: %w", key, path, fault.Cause(err))
 	}
 	if len(b) > tokensBytesMax {
 		return nil, fmt.Errorf("%s %s is longer than %d bytes: keep the tokens in use", key, path, tokensBytesMax)

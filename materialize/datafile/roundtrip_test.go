@@ -16,6 +16,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/pgtest"
 	"github.com/tarn-db/tarn/materialize/datafile/column"
 	"github.com/tarn-db/tarn/materialize/lake"
 )
@@ -28,10 +29,7 @@ func python(t *testing.T, script string, args ...string) []byte {
 		bin = "../../.cache/venv/bin/python"
 	}
 	if _, err := os.Stat(bin); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skipf("%v: run internal/tools/install-readers", err)
+		pgtest.Missing(t, err, "run internal/tools/install-readers")
 	}
 	cmd := exec.Command(bin, append([]string{"-c", script}, args...)...)
 	var errs bytes.Buffer

@@ -221,9 +221,6 @@ func (r *redo) cut(ctx context.Context, at pg.LSN) error {
 	point := materialize.CutPoint{LSN: at, Resume: r.tl.ResumeLSN(), Timeline: r.timeline(), SystemID: r.tl.SystemID(), CommitTime: last}
 	r.lastCut = time.Now()
 	res, err := r.s.eng.Cut(ctx, point)
-	if err == nil && !res.Published {
-		err = r.ing.ArchiveTo(ctx, at) // published <= archived, also when nothing was written
-	}
 	if err != nil {
 		return r.failed(ctx, at, err)
 	}

@@ -112,8 +112,13 @@ func (s *Server) pipeline(ctx context.Context) (err error) {
 	if err := s.loadResync(ctx); err != nil {
 		return err
 	}
-	followed := false
-	for fresh, pause := s.resyncStage() == resyncCopy, resyncPauseMin; ; s.marks.Rewind() {
+	followed, pause := false, resyncPauseMin
+	wait := func() bool { // ever longer; false when the context has ended
+		d := pause
+		pause = min(2*pause, resyncPauseMax)
+		return sleep(ctx, d)
+	}
+	for fresh := s.resyncStage() == resyncCopy; ; s.marks.Rewind() {
 		err := s.attached(ctx, fresh)
 		var promoted *ingest.PromotedError
 		switch {
@@ -131,25 +136,22 @@ func (s *Server) pipeline(ctx context.Context) (err error) {
 		case errors.Is(err, pageserver.ErrTornCopy):
 			s.setState(admin.StateCopying, err)
 			s.log.Warn("the base backup is of no use; taking another", "error", err, "in", pause)
-			if !sleep(ctx, pause) {
+			if !wait() {
 				return ctx.Err()
 			}
-			pause = min(2*pause, resyncPauseMax)
 		case followed && !fresh && !isStop(err): // the new primary may be away again, or its pg_hba.conf lack a line: no reason to end
 			s.retrying(err, pause)
-			if !sleep(ctx, pause) {
+			if !wait() {
 				return ctx.Err()
 			}
-			pause = min(2*pause, resyncPauseMax)
 			continue
 		case !fresh && refusal(err):
 			return err
 		case fresh && passing(err): // it was asked for, so it is done once the source is back
 			s.retrying(err, pause)
-			if !sleep(ctx, pause) {
+			if !wait() {
 				return ctx.Err()
 			}
-			pause = min(2*pause, resyncPauseMax)
 		default:
 			s.stopped(err)
 			select {
