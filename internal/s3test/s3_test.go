@@ -213,6 +213,28 @@ func TestParts(t *testing.T) {
 	}
 }
 
+// TestLostParts: the last answer to an upload is lost, and the service does not know the upload any more when it is asked again.
+// The object that is there is ours if it has our mark; another's of the same length is not taken for it.
+func TestLostParts(t *testing.T) {
+	_, p, s := setup(t)
+	ctx := context.Background()
+	ours, others := bytes.Repeat([]byte("o"), 17<<20), bytes.Repeat([]byte("x"), 17<<20)
+	gone := Fault{Method: "POST", Contains: "uploadId=", Status: 404, Code: "NoSuchUpload"}
+	p.Inject(Fault{Method: "POST", Contains: "uploadId=", Times: 1, LoseIt: true})
+	p.Inject(gone)
+	if info, err := s.PutStream(ctx, "lost", bytes.NewReader(ours)); err != nil || info.Size != int64(len(ours)) {
+		t.Errorf("PutStream = %+v, %v", info, err)
+	}
+	p.Clear()
+	if _, err := s.PutStream(ctx, "taken", bytes.NewReader(others)); err != nil {
+		t.Fatal(err)
+	}
+	p.Inject(gone)
+	if _, err := s.PutStream(ctx, "taken", bytes.NewReader(ours)); err == nil {
+		t.Error("another's object was taken for ours")
+	}
+}
+
 // TestRefusals: what only an operator can mend is one line with the cure, at the first attempt.
 func TestRefusals(t *testing.T) {
 	srv, p, _ := setup(t)
