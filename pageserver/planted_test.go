@@ -19,13 +19,19 @@ func (c *corpus) plantedFaults(t *testing.T) {
 	tl := c.importBase(t, Options{Store: objstore.NewMem(), MemoryBytes: 64 << 20})
 	defer tl.Close()
 	lk := lake{}
-	half := 0
-	total, _ := c.applyAll(t, tl, nil)
+	consistent := 0 // records before the base is one
+	total, _ := c.applyAll(t, tl, func(*wal.Record) bool {
+		if tl.RedoLSN() < tl.ConsistentLSN() {
+			consistent++
+		}
+		return false
+	})
 	_ = tl.Close()
+	at, n := consistent+(total-consistent)*2/3, 0
 	tl = c.importBase(t, Options{Store: objstore.NewMem(), MemoryBytes: 64 << 20})
 	c.applyAll(t, tl, func(rec *wal.Record) bool {
-		half++
-		if half == total*2/3 {
+		n++
+		if n == at {
 			if err := lk.publish(tl, tl.TakeDirty()); err != nil {
 				t.Fatal(err)
 			}
