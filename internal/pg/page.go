@@ -105,6 +105,15 @@ func (p Page) SetItem(off OffsetNumber, i ItemID) {
 	binary.LittleEndian.PutUint32(p[PageHeaderSize+4*(int(off)-1):], uint32(i))
 }
 
+// Offsets is an array of line pointer numbers as it lies in a record, 2 bytes each.
+type Offsets []byte
+
+// Len is the count of offsets.
+func (o Offsets) Len() int { return len(o) / 2 }
+
+// At is offset i, from 0.
+func (o Offsets) At(i int) OffsetNumber { return OffsetNumber(binary.LittleEndian.Uint16(o[2*i:])) }
+
 // Tuple returns the bytes of a normal line pointer, or ok false when the pointer is not normal or runs off the page.
 func (p Page) Tuple(off OffsetNumber) (t HeapTuple, ok bool) {
 	if off < 1 || int(off) > p.NumItems() {

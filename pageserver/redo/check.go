@@ -43,7 +43,8 @@ func Check(page pg.Page, rec *wal.Record, blk *wal.BlockRef, s *Scratch) (equal 
 	if !HasCheck(blk) {
 		panic("BUG: redo.Check on a block reference without an image to compare")
 	}
-	if rec.RMID != wal.RMHeap && rec.RMID != wal.RMHeap2 {
+	mask := maskOf(rec.RMID)
+	if mask == nil {
 		return false, nil, ErrNoMask
 	}
 	if page.LSN() > rec.End {
@@ -53,30 +54,50 @@ func Check(page pg.Page, rec *wal.Record, blk *wal.BlockRef, s *Scratch) (equal 
 	if err := blk.RestoreImage(theirs); err != nil {
 		return false, nil, corrupt(rec, blk, err.Error())
 	}
-	if blk.Fork == pg.VMFork {
+	if blk.Fork == pg.VMFork && (rec.RMID == wal.RMHeap || rec.RMID == wal.RMHeap2) {
 		equal, diffs = compareVM(page, theirs, s)
 		return equal, diffs, nil
 	}
-	return compareHeap(page, theirs, blk.Block, s)
+	equal, diffs = compare(page, theirs, blk.Block, mask, s)
+	return equal, diffs, nil
 }
 
-// CompareHeap compares two heap pages of one block after masking; neither is changed.
-func CompareHeap(ours, theirs pg.Page, blk pg.BlockNumber, s *Scratch) (equal bool, diffs []Range) {
+// maskOf is a resource manager's mask, nil if it has none: its records come without images to compare.
+func maskOf(rmid wal.RMID) func(pg.Page, pg.BlockNumber) bool {
+	if int(rmid) < len(managers) {
+		return managers[rmid].mask
+	}
+	return nil
+}
+
+// Compare compares two pages of one block of a relation that belongs to a resource manager, after masking; neither is changed.
+// The error is ErrNoMask.
+func Compare(rmid wal.RMID, ours, theirs pg.Page, blk pg.BlockNumber, s *Scratch) (equal bool, diffs []Range, err error) {
+	mask := maskOf(rmid)
+	if mask == nil {
+		return false, nil, ErrNoMask
+	}
 	copy(s.theirs[:], theirs)
-	equal, diffs, _ = compareHeap(ours, s.theirs[:], blk, s)
+	equal, diffs = compare(ours, s.theirs[:], blk, mask, s)
+	return equal, diffs, nil
+}
+
+// CompareHeap is Compare for heap pages.
+func CompareHeap(ours, theirs pg.Page, blk pg.BlockNumber, s *Scratch) (equal bool, diffs []Range) {
+	equal, diffs, _ = Compare(wal.RMHeap, ours, theirs, blk, s)
 	return equal, diffs
 }
 
-// compareHeap masks a copy of ours and theirs itself. A page that was never initialised equals only another such.
-func compareHeap(page, theirs pg.Page, blk pg.BlockNumber, s *Scratch) (bool, []Range, error) {
+// compare masks a copy of ours and theirs itself. A page that was never initialised equals only another such.
+func compare(page, theirs pg.Page, blk pg.BlockNumber, mask func(pg.Page, pg.BlockNumber) bool, s *Scratch) (bool, []Range) {
 	ours := pg.Page(s.ours[:])
 	copy(ours, page)
 	if ours.IsNew() && theirs.IsNew() {
-		return true, nil, nil
+		return true, nil
 	}
-	okOurs, okTheirs := MaskHeap(ours, blk), MaskHeap(theirs, blk)
+	okOurs, okTheirs := mask(ours, blk), mask(theirs, blk)
 	s.diffs = appendDiffs(s.diffs[:0], ours, theirs)
-	return okOurs && okTheirs && len(s.diffs) == 0, s.diffs, nil
+	return okOurs && okTheirs && len(s.diffs) == 0, s.diffs
 }
 
 // compareVM looks for bits the server's map page has and ours lacks. heap_mask hides a map page altogether. This is as

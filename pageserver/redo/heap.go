@@ -21,7 +21,7 @@ const (
 var movedPartitions = pg.TID{Block: pg.InvalidBlock, Offset: 0xFFFD}
 
 // applyHeap is heap_redo for one block.
-func applyHeap(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, error) {
+func applyHeap(page pg.Page, rec *wal.Record, blk *wal.BlockRef, _ Env) (Result, error) {
 	if blk.Fork == pg.VMFork {
 		return clearVMBlock(page, rec, blk)
 	}

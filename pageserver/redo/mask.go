@@ -13,10 +13,8 @@ func MaskHeap(page pg.Page, blk pg.BlockNumber) bool {
 	if checkPointers(page) != nil {
 		return false
 	}
-	page.SetLSN(0)
-	page.SetChecksum(0)
-	page.SetPruneXID(0)
-	page.SetFlags(page.Flags() &^ (pg.PageFull | pg.PageHasFreeLines | pg.PageAllVisible))
+	maskHeader(page)
+	maskHints(page)
 	n := page.NumItems()
 	clear(page[page.Lower():page.Upper()])
 	for off := pg.OffsetNumber(1); int(off) <= n; off++ {
@@ -54,4 +52,41 @@ func maskTuple(t pg.HeapTuple, self pg.TID) {
 	if t.Ctid().Offset == speculativeToken {
 		t.SetCtid(self)
 	}
+}
+
+// maskHeader masks what may differ in any page's header: mask_page_lsn_and_checksum.
+func maskHeader(page pg.Page) {
+	page.SetLSN(0)
+	page.SetChecksum(0)
+}
+
+// maskHints masks what is a mere hint in a page's header: mask_page_hint_bits.
+func maskHints(page pg.Page) {
+	page.SetPruneXID(0)
+	page.SetFlags(page.Flags() &^ (pg.PageFull | pg.PageHasFreeLines | pg.PageAllVisible))
+}
+
+// maskUnused masks the space between line pointers and tuples: mask_unused_space. It returns false if the pointers make no sense.
+func maskUnused(page pg.Page) bool {
+	if checkPointers(page) != nil {
+		return false
+	}
+	clear(page[page.Lower():page.Upper()])
+	return true
+}
+
+// maskLineStates masks the states of line pointers in use: mask_lp_flags.
+func maskLineStates(page pg.Page) {
+	for off := pg.OffsetNumber(1); int(off) <= page.NumItems(); off++ {
+		if i := page.Item(off); i.State() != pg.LPUnused {
+			page.SetItem(off, pg.MakeItemID(i.Offset(), pg.LPUnused, i.Len()))
+		}
+	}
+}
+
+// maskContent masks all but the header of a deleted page, and its pointers: mask_page_content.
+func maskContent(page pg.Page) {
+	clear(page[pg.PageHeaderSize:])
+	page.SetLower(0)
+	page.SetUpper(0)
 }

@@ -88,7 +88,7 @@ func repack(p pg.Page) error {
 
 // compaction is the tuples of a page that is being repacked (itemIdCompactData).
 type compaction struct {
-	tuples    [pg.MaxHeapTuplesPerPage]storedTuple
+	tuples    [maxIndexTuplesPerPage]storedTuple // no page holds more
 	n         int
 	lines     int  // line pointers
 	last      int  // the last one in use

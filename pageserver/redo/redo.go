@@ -74,21 +74,39 @@ func Apply(page pg.Page, rec *wal.Record, blk *wal.BlockRef, env Env) (Result, e
 	if blk.Fork == pg.FSMFork {
 		return Skipped, nil
 	}
-	switch rec.RMID {
-	case wal.RMHeap:
-		return applyHeap(page, rec, blk)
-	case wal.RMHeap2:
-		return applyHeap2(page, rec, blk, env)
-	case wal.RMXLog:
-		return applyXLog(rec, blk)
+	if int(rec.RMID) < len(managers) {
+		if m := &managers[rec.RMID]; m.apply != nil {
+			return m.apply(page, rec, blk, env)
+		}
 	}
 	return NotRedone, nil
 }
 
-// Redone says whether Apply knows the resource manager's records, so that it never answers NotRedone for one.
-func Redone(rmid wal.RMID) bool {
-	return rmid == wal.RMHeap || rmid == wal.RMHeap2 || rmid == wal.RMXLog
+// manager is what a resource manager whose records change pages brings: its redo for one block, and what may differ on a page
+// of its relations between the primary and redo, set to zero (rm_redo and rm_mask of RmgrTable).
+//
+// mask returns false, with the page half masked, when the page is not one that can be masked.
+type manager struct {
+	apply func(page pg.Page, rec *wal.Record, blk *wal.BlockRef, env Env) (Result, error)
+	mask  func(page pg.Page, blk pg.BlockNumber) bool
 }
+
+var managers = [...]manager{
+	wal.RMXLog:    {apply: applyXLog},
+	wal.RMHeap2:   {applyHeap2, MaskHeap},
+	wal.RMHeap:    {applyHeap, MaskHeap},
+	wal.RMBtree:   btree,
+	wal.RMHash:    hash,
+	wal.RMGin:     gin,
+	wal.RMGist:    gist,
+	wal.RMSeq:     seq,
+	wal.RMSpgist:  spgist,
+	wal.RMBrin:    brin,
+	wal.RMGeneric: generic,
+}
+
+// Redone says whether Apply knows the resource manager's records, so that it never answers NotRedone for one.
+func Redone(rmid wal.RMID) bool { return int(rmid) < len(managers) && managers[rmid].apply != nil }
 
 // restoreImage mirrors the BKPIMAGE_APPLY branch of XLogReadBufferForRedoExtended.
 func restoreImage(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, error) {

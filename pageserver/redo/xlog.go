@@ -2,6 +2,7 @@ package redo
 
 import (
 	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/pg"
 )
 
 // Records of the XLOG manager that name blocks (catalog/pg_control.h).
@@ -12,7 +13,7 @@ const (
 
 // applyXLog sees blocks of full-page-image records that carry no image to apply. Such a record is one image per block
 // and nothing else; only FPI_FOR_HINT may lack it, when full_page_writes was off and no backup ran (xlog_redo).
-func applyXLog(rec *wal.Record, blk *wal.BlockRef) (Result, error) {
+func applyXLog(_ pg.Page, rec *wal.Record, blk *wal.BlockRef, _ Env) (Result, error) {
 	switch rec.Op() {
 	case opFPIForHint:
 		return Skipped, nil

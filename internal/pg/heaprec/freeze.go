@@ -26,7 +26,7 @@ type FreezePlan struct {
 // Invariant: the plans' tuple counts add up to the offsets (checked when decoded).
 type Freeze struct {
 	plans    []byte
-	offsets  Offsets
+	offsets  pg.Offsets
 	perTuple bool // 15: each entry holds its own offset
 
 	plan FreezePlan // 16+: the plan being handed out

@@ -6,15 +6,6 @@ import (
 	"github.com/tarn-db/tarn/internal/pg"
 )
 
-// Offsets is an array of line pointer numbers as it lies in a record, 2 bytes each.
-type Offsets []byte
-
-// Len is the count of offsets.
-func (o Offsets) Len() int { return len(o) / 2 }
-
-// At is offset i, from 0.
-func (o Offsets) At(i int) pg.OffsetNumber { return pg.OffsetNumber(le.Uint16(o[2*i:])) }
-
 // Visible is xl_heap_visible. Block 0 is the visibility map's page, block 1 the heap's.
 //
 //	0 snapshotConflictHorizon uint32   4 flags uint8
@@ -36,8 +27,8 @@ func DecodeVisible(main []byte) (Visible, error) {
 //	0 flags uint8   2 ntuples uint16   4 offsets uint16 each, left out with InitPage
 type MultiInsert struct {
 	Flags   uint8
-	N       int     // tuples
-	Offsets Offsets // nil with InitPage: the tuples are 1..N
+	N       int        // tuples
+	Offsets pg.Offsets // nil with InitPage: the tuples are 1..N
 }
 
 // DecodeMultiInsert reads an Op2MultiInsert record's main data; info is its xl_info.
@@ -49,7 +40,7 @@ func DecodeMultiInsert(main []byte, info uint8) (MultiInsert, error) {
 	want := 4
 	if info&InitPage == 0 {
 		want += 2 * m.N
-		m.Offsets = Offsets(main[4:])
+		m.Offsets = pg.Offsets(main[4:])
 	}
 	if len(main) != want {
 		return MultiInsert{}, badLength("xl_heap_multi_insert", len(main), want)
@@ -117,9 +108,9 @@ type Prune struct {
 	// Repack says that the page's tuples are moved together after the line pointers changed (PageRepairFragmentation);
 	// without it only trailing line pointers go (PageTruncateLinePointerArray).
 	Repack     bool
-	Redirected Offsets // pairs: from, to
-	Dead       Offsets
-	Unused     Offsets
+	Redirected pg.Offsets // pairs: from, to
+	Dead       pg.Offsets
+	Unused     pg.Offsets
 	Freeze     Freeze
 }
 
@@ -195,7 +186,7 @@ func decodePrune17(main, data []byte) (p Prune, err error) {
 }
 
 // pruneItems reads an xlhp_prune_items of entries that many bytes long, if it is there.
-func pruneItems(b []byte, present bool, size int) (Offsets, []byte, error) {
+func pruneItems(b []byte, present bool, size int) (pg.Offsets, []byte, error) {
 	if !present {
 		return nil, b, nil
 	}
@@ -206,7 +197,7 @@ func pruneItems(b []byte, present bool, size int) (Offsets, []byte, error) {
 	if b = b[2:]; len(b) < n {
 		return nil, nil, badLength("xlhp_prune_items", len(b), n)
 	}
-	return Offsets(b[:n]), b[n:], nil
+	return pg.Offsets(b[:n]), b[n:], nil
 }
 
 func decodePrune15(major pg.Major, main, data []byte) (p Prune, err error) {

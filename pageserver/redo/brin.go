@@ -1,0 +1,4 @@
+package redo
+
+// brin is the manager of BRIN.
+var brin manager

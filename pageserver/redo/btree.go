@@ -1,0 +1,4 @@
+package redo
+
+// btree is the manager of nbtree.
+var btree manager

@@ -1,0 +1,4 @@
+package redo
+
+// generic is the manager of generic records.
+var generic manager

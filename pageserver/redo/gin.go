@@ -1,0 +1,4 @@
+package redo
+
+// gin is the manager of GIN.
+var gin manager

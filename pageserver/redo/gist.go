@@ -1,0 +1,4 @@
+package redo
+
+// gist is the manager of GiST.
+var gist manager

@@ -1,0 +1,4 @@
+package redo
+
+// hash is the manager of hash indexes.
+var hash manager

@@ -1,0 +1,4 @@
+package redo
+
+// seq is the manager of sequences.
+var seq manager

@@ -1,0 +1,4 @@
+package redo
+
+// spgist is the manager of SP-GiST.
+var spgist manager
