@@ -5,7 +5,6 @@ import (
 
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
-	"github.com/tarn-db/tarn/pageserver/redo"
 )
 
 // counters are written by the goroutine that applies records, but for merges.
@@ -60,7 +59,7 @@ func (t *Timeline) Stats() Stats {
 	}
 	for id, n := range c.records {
 		if n > 0 {
-			s.Records[redo.Name(wal.RMID(id))] = n
+			s.Records[wal.RMID(id).String()] = n
 		}
 	}
 	for _, l := range *t.layers.Load() {

@@ -349,5 +349,5 @@ func (t *Timeline) removeRelation(rel *relation) {
 
 // recordName is for messages.
 func recordName(rec *wal.Record) string {
-	return fmt.Sprintf("%s record %#02x", redo.Name(rec.RMID), rec.Info)
+	return fmt.Sprintf("%s record %#02x", rec.RMID, rec.Info)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
+	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/ingest/wal/waldir"
 	"github.com/tarn-db/tarn/ingest/wal/waldump"
 	"github.com/tarn-db/tarn/internal/fault"
@@ -115,7 +116,7 @@ func (f *dumpFlags) options() (o waldump.Options, err error) {
 		return o, usagef("--to %s is not behind --from %s: give a later one", o.To, o.From)
 	}
 	for _, name := range f.rmgrs {
-		if _, err := waldump.ParseRMName(name); err != nil {
+		if _, err := wal.ParseRMID(name); err != nil {
 			return o, usagef("--rmgr: %v", err)
 		}
 	}

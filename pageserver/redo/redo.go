@@ -136,28 +136,11 @@ func needsRedo(page pg.Page, rec *wal.Record) (Result, bool) {
 func corrupt(rec *wal.Record, blk *wal.BlockRef, what string) error {
 	return &pg.CorruptError{
 		LSN: rec.LSN, Rel: blk.Rel, Fork: blk.Fork, Block: blk.Block,
-		What: "redo of " + Name(rec.RMID) + fmt.Sprintf(" record %#02x: ", rec.Info) + what,
+		What: fmt.Sprintf("redo of %s record %#02x: %s", rec.RMID, rec.Info, what),
 	}
 }
 
 // noBlock refuses a block reference the record type does not have.
 func noBlock(rec *wal.Record, blk *wal.BlockRef) error {
 	return corrupt(rec, blk, fmt.Sprintf("block reference %d is not part of this record type", blk.ID))
-}
-
-// Name is a resource manager's name as pg_waldump prints it (access/rmgrlist.h).
-func Name(rmid wal.RMID) string {
-	if int(rmid) < len(names) {
-		return names[rmid]
-	}
-	if rmid >= 128 {
-		return fmt.Sprintf("custom%03d", rmid)
-	}
-	return fmt.Sprintf("UNKNOWN (%d)", rmid)
-}
-
-var names = [...]string{
-	"XLOG", "Transaction", "Storage", "CLOG", "Database", "Tablespace", "MultiXact", "RelMap", "Standby", "Heap2", "Heap",
-	"Btree", "Hash", "Gin", "Gist", "Sequence", "SPGist", "BRIN", "CommitTs", "ReplicationOrigin", "Generic",
-	"LogicalMessage",
 }

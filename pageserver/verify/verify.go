@@ -284,7 +284,7 @@ func (v *verifier) compare(page pg.Page, rec *wal.Record, blk *wal.BlockRef) err
 	v.report.Mismatches++
 	if len(v.report.First) < mismatchesMax {
 		v.report.First = append(v.report.First, Mismatch{
-			LSN: rec.LSN, Record: fmt.Sprintf("%s %#02x", redo.Name(rec.RMID), rec.Info),
+			LSN: rec.LSN, Record: rec.RMID.String() + "/" + rec.TypeName(),
 			Rel: blk.Rel, Name: blk.Rel.String(), Fork: blk.Fork.String(), Block: blk.Block,
 			Ranges: append([]redo.Range(nil), diffs...),
 		})
@@ -302,7 +302,7 @@ func (v *verifier) finish() Report {
 	r.ByRmgr = map[string]Manager{}
 	for i, m := range v.byRmgr {
 		if m.Records > 0 {
-			r.ByRmgr[redo.Name(wal.RMID(i))] = m
+			r.ByRmgr[wal.RMID(i).String()] = m
 		}
 	}
 	for _, st := range v.pages.forks {

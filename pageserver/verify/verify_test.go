@@ -37,10 +37,10 @@ func checkCorpus(t *testing.T, c corpus) {
 	seen := map[string]int64{}
 	v.fault = func(_, _ pg.Page, rec *wal.Record, blk *wal.BlockRef) {
 		if blk.Fork == pg.VMFork {
-			seen["VM by reference, "+redo.Name(rec.RMID)]++
+			seen["VM by reference, "+rec.RMID.String()]++
 		}
 		seen["VM implied"] += int64(len(redo.ImplicitVM(rec, nil)))
-		seen[fmt.Sprintf("%s %#02x", redo.Name(rec.RMID), rec.Info&0xF0)]++
+		seen[rec.RMID.String()+"/"+rec.TypeName()]++
 	}
 	started := time.Now()
 	err = v.redoFolder(context.Background(), c.wal, nil)

@@ -7,13 +7,12 @@ import (
 
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/ingest/wal/waldir"
-	"github.com/tarn-db/tarn/ingest/wal/waldump"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/control"
 )
 
 func waldumpName(rec *wal.Record) string {
-	return waldump.RMName(rec.RMID) + "/" + waldump.RecordName(rec.Major, rec.RMID, rec.Info)
+	return rec.RMID.String() + "/" + rec.TypeName()
 }
 
 func readControl(t *testing.T, dataDir string) control.Control {

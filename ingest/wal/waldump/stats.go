@@ -54,17 +54,17 @@ func (r *row) add(c count) {
 func (s *stats) rows(major pg.Major, kind Stats) (rows []row, total row) {
 	total.Name = "Total"
 	for id := range s.counts {
-		rm := row{Name: RMName(wal.RMID(id))}
+		rm := row{Name: wal.RMID(id).String()}
 		for op, c := range s.counts[id] {
 			total.add(c)
 			rm.add(c)
 			if kind == ByRecord && c.n > 0 {
-				r := row{Name: rm.Name + "/" + RecordName(major, wal.RMID(id), uint8(op)<<4)}
+				r := row{Name: rm.Name + "/" + wal.RecordName(major, wal.RMID(id), uint8(op)<<4)}
 				r.add(c)
 				rows = append(rows, r)
 			}
 		}
-		if kind == ByRMGR && (id < len(rmgrNames) || rm.Count > 0) {
+		if kind == ByRMGR && (id <= int(wal.RMLogicalMsg) || rm.Count > 0) {
 			rows = append(rows, rm)
 		}
 	}
@@ -145,7 +145,7 @@ func appendJSON(b []byte, rec *wal.Record) []byte {
 	fpi := imageLen(rec)
 	j := jsonRecord{
 		LSN: rec.LSN, End: rec.End, Prev: rec.Prev, XID: rec.XID, TopXID: rec.TopXID, Origin: rec.Origin,
-		RMGR: RMName(rec.RMID), Type: RecordName(rec.Major, rec.RMID, rec.Info), Desc: string(appendDesc(nil, rec)),
+		RMGR: rec.RMID.String(), Type: rec.TypeName(), Desc: string(appendDesc(nil, rec)),
 		Record: rec.TotLen - fpi, FPI: fpi, Combined: rec.TotLen,
 	}
 	for i := range rec.Blocks {

@@ -39,7 +39,7 @@ type Options struct {
 func Dump(ctx context.Context, w io.Writer, o Options) error {
 	var filter *[256]bool
 	for _, name := range o.RMGRs {
-		id, err := ParseRMName(name)
+		id, err := wal.ParseRMID(name)
 		if err != nil {
 			return err
 		}
@@ -137,8 +137,8 @@ func imageLen(rec *wal.Record) (n uint32) {
 // after the type's name, of which only cheap ones are given.
 func AppendLine(b []byte, rec *wal.Record) []byte {
 	b = fmt.Appendf(b, "rmgr: %-11s len (rec/tot): %6d/%6d, tx: %10d, lsn: %s, prev %s, desc: %s ",
-		RMName(rec.RMID), rec.TotLen-imageLen(rec), rec.TotLen, rec.XID, lsn08(rec.LSN), lsn08(rec.Prev),
-		RecordName(rec.Major, rec.RMID, rec.Info))
+		rec.RMID, rec.TotLen-imageLen(rec), rec.TotLen, rec.XID, lsn08(rec.LSN), lsn08(rec.Prev),
+		rec.TypeName())
 	b = appendDesc(b, rec)
 	for i := range rec.Blocks {
 		blk := &rec.Blocks[i]

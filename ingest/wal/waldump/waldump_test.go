@@ -159,14 +159,14 @@ func TestJSON(t *testing.T) {
 
 func TestRMNames(t *testing.T) {
 	for id := range 256 {
-		name := waldump.RMName(wal.RMID(id))
+		name := wal.RMID(id).String()
 		if id > int(wal.RMLogicalMsg) && id < int(wal.RMCustomMin) {
 			continue
 		}
-		if got, err := waldump.ParseRMName(strings.ToUpper(name)); name[0] != 'c' && (err != nil || int(got) != id) {
+		if got, err := wal.ParseRMID(strings.ToUpper(name)); name[0] != 'c' && (err != nil || int(got) != id) {
 			t.Errorf("%d: %s gives %d, %v", id, name, got, err)
 		}
-		if got, err := waldump.ParseRMName(name); err != nil || int(got) != id {
+		if got, err := wal.ParseRMID(name); err != nil || int(got) != id {
 			t.Errorf("%d: %s gives %d, %v", id, name, got, err)
 		}
 	}
