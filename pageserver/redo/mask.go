@@ -23,7 +23,7 @@ func MaskHeap(page pg.Page, blk pg.BlockNumber) bool {
 		if lp.Len() == 0 {
 			continue
 		}
-		if pg.MaxAlign(end) > pg.BlockSize {
+		if lp.Offset()+pg.MaxAlign(lp.Len()) > pg.BlockSize {
 			return false
 		}
 		if lp.State() == pg.LPNormal {

@@ -276,3 +276,12 @@ func overlapping(t *testing.T) pg.Page {
 	}
 	return p
 }
+
+// TestMaskHeapOddItem: an item at an odd place may end within the page and its padding outside.
+func TestMaskHeapOddItem(t *testing.T) {
+	page := filledPage(t, 1)
+	page.SetItem(1, pg.MakeItemID(pg.BlockSize-31, pg.LPNormal, 31))
+	if MaskHeap(page, 7) {
+		t.Error("padding behind the page was masked")
+	}
+}

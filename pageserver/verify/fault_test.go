@@ -1,202 +1,56 @@
 package verify
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/pageserver/redo"
 )
 
 // fault is one way for the redo of some record types to be wrong. alter makes it so on a page the record has changed and says
 // whether it could.
 type fault struct {
 	name  string
-	ops   []string // nil: all but CONFIRM, which redo could leave out, as nothing else than its outcome is ever on the page
+	types []string // by wal.RecordName
 	alter func(before, after pg.Page, blk *wal.BlockRef) bool
 }
 
-// touched returns the tuples of after that are not as in before.
-func touched(before, after pg.Page) (tuples []pg.HeapTuple) {
-	for off := pg.OffsetNumber(1); int(off) <= after.NumItems(); off++ {
-		t, ok := after.Tuple(off)
-		if !ok {
-			continue
-		}
-		if b, ok := before.Tuple(off); !ok || string(b) != string(t) {
-			tuples = append(tuples, t)
-		}
-	}
-	return tuples
-}
-
-// onTuple alters the last tuple the record has touched, mostly the new one.
-func onTuple(f func(t pg.HeapTuple)) func(before, after pg.Page, blk *wal.BlockRef) bool {
-	return func(before, after pg.Page, blk *wal.BlockRef) bool {
-		tuples := touched(before, after)
-		if blk.Fork != pg.MainFork || len(tuples) == 0 {
-			return false
-		}
-		f(tuples[len(tuples)-1])
-		return true
-	}
-}
-
-// onItem alters the first line pointer the record put into that state.
-func onItem(state int, f func(pg.ItemID) pg.ItemID) func(before, after pg.Page, blk *wal.BlockRef) bool {
-	return func(before, after pg.Page, _ *wal.BlockRef) bool {
-		for off := pg.OffsetNumber(1); int(off) <= min(before.NumItems(), after.NumItems()); off++ {
-			if i := after.Item(off); i.State() == state && i != before.Item(off) {
-				after.SetItem(off, f(i))
-				return true
-			}
-		}
-		return false
-	}
-}
-
-var (
-	inserting = []string{"INSERT", "INSERT+INIT", "MULTI_INSERT", "MULTI_INSERT+INIT", "UPDATE", "UPDATE+INIT", "HOT_UPDATE"}
-	ending    = []string{"DELETE", "UPDATE", "HOT_UPDATE", "LOCK", "LOCK_UPDATED"}
-	pruning   = []string{"PRUNE", "PRUNE_ON_ACCESS", "PRUNE_VACUUM_SCAN"}
-	vacuuming = []string{"VACUUM", "PRUNE_VACUUM_CLEANUP"}
-	freezing  = []string{"FREEZE_PAGE", "PRUNE_VACUUM_SCAN"}
-)
-
-var faults = []fault{
-	{"not done", nil, func(before, after pg.Page, _ *wal.BlockRef) bool {
-		lsn := after.LSN()
-		copy(after, before)
-		after.SetLSN(lsn)
-		return true
-	}},
-	{"wrong xmin", inserting, onTuple(func(t pg.HeapTuple) { t.SetXmin(t.Xmin() + 1) })},
-	{"wrong column count", inserting, onTuple(func(t pg.HeapTuple) { t.SetInfomask2(t.Infomask2() ^ 1) })},
-	{"wrong header size", inserting, onTuple(func(t pg.HeapTuple) { t[22] += 8 })},
-	{"wrong last byte", inserting, onTuple(func(t pg.HeapTuple) { t[len(t)-1] ^= 1 })},
-	{"wrong first data byte", inserting, onTuple(func(t pg.HeapTuple) { t[t.Hoff()] ^= 1 })},
-	{"null bitmap flag lost", inserting, onTuple(func(t pg.HeapTuple) { t.SetInfomask(t.Infomask() ^ pg.HeapHasNull) })},
-	{"wrong xmax", ending, onTuple(func(t pg.HeapTuple) { t.SetXmax(t.Xmax() + 1) })},
-	{"keys updated", ending, onTuple(func(t pg.HeapTuple) { t.SetInfomask2(t.Infomask2() ^ pg.HeapKeysUpdated) })},
-	{"hot updated", ending, onTuple(func(t pg.HeapTuple) { t.SetInfomask2(t.Infomask2() ^ pg.HeapHotUpdated) })},
-	{"heap only", inserting, onTuple(func(t pg.HeapTuple) { t.SetInfomask2(t.Infomask2() ^ pg.HeapOnlyTuple) })},
-	{"link to another tuple", append(append([]string{"CONFIRM"}, inserting...), ending...), func(before, after pg.Page, blk *wal.BlockRef) bool {
-		// CONFIRM leaves the page as INSERT made it: take any tuple there.
-		tuples := touched(before, after)
-		for off := after.NumItems(); len(tuples) == 0 && off > 0; off-- {
-			if t, ok := after.Tuple(pg.OffsetNumber(off)); ok {
-				tuples = append(tuples, t)
-			}
-		}
-		if blk.Fork != pg.MainFork || len(tuples) == 0 {
-			return false
-		}
-		t := tuples[len(tuples)-1]
-		c := t.Ctid()
-		t.SetCtid(pg.TID{Block: c.Block, Offset: c.Offset + 1})
-		return true
-	}},
-	{"tuple at another place", inserting, func(_, after pg.Page, blk *wal.BlockRef) bool {
-		if blk.Fork != pg.MainFork || after.NumItems() == 0 {
-			return false
-		}
-		after.SetUpper(after.Upper() - 8)
-		return true
-	}},
-	{"wrong data", []string{"INPLACE"}, onTuple(func(t pg.HeapTuple) { t[len(t)-1] ^= 1 })},
-	{"redirected elsewhere", pruning, onItem(pg.LPRedirect, func(i pg.ItemID) pg.ItemID { return pg.MakeItemID(i.Offset()+1, pg.LPRedirect, 0) })},
-	{"dead made unused", pruning, onItem(pg.LPDead, func(pg.ItemID) pg.ItemID { return 0 })},
-	{"tuples not moved", pruning, func(before, after pg.Page, _ *wal.BlockRef) bool {
-		if before.Upper() == after.Upper() {
-			return false
-		}
-		n, lower, lsn := after.NumItems(), after.Lower(), after.LSN()
-		var items [pg.MaxHeapTuplesPerPage]pg.ItemID
-		for i := range n {
-			items[i] = after.Item(pg.OffsetNumber(i + 1))
-		}
-		copy(after, before)
-		after.SetLower(lower)
-		after.SetLSN(lsn)
-		for i := range n {
-			if items[i].State() != pg.LPNormal {
-				after.SetItem(pg.OffsetNumber(i+1), items[i])
-			}
-		}
-		return true
-	}},
-	{"tuples in another order", pruning, func(_, after pg.Page, _ *wal.BlockRef) bool { return swapTuples(after) }},
-	{"line pointers kept", vacuuming, func(before, after pg.Page, _ *wal.BlockRef) bool {
-		if before.Lower() == after.Lower() {
-			return false
-		}
-		after.SetLower(before.Lower())
-		return true
-	}},
-	{"dead kept", vacuuming, func(before, after pg.Page, _ *wal.BlockRef) bool {
-		return onItem(pg.LPUnused, func(pg.ItemID) pg.ItemID { return pg.MakeItemID(0, pg.LPDead, 0) })(before, after, nil)
-	}},
-	{"not frozen", freezing, onTuple(func(t pg.HeapTuple) { t.SetInfomask(t.Infomask() &^ pg.HeapXminFrozen) })},
-	{"map bit not set", []string{"VISIBLE"}, func(before, after pg.Page, blk *wal.BlockRef) bool {
-		if blk.Fork != pg.VMFork || string(before[pg.PageHeaderSize:]) == string(after[pg.PageHeaderSize:]) {
-			return false
-		}
-		copy(after[pg.PageHeaderSize:], before[pg.PageHeaderSize:])
-		return true
-	}},
-}
-
-// swapTuples exchanges the places of two tuples of one size.
-func swapTuples(p pg.Page) bool {
-	for i := pg.OffsetNumber(1); int(i) <= p.NumItems(); i++ {
-		for j := i + 1; int(j) <= p.NumItems(); j++ {
-			a, b := p.Item(i), p.Item(j)
-			x, ok1 := p.Tuple(i)
-			y, ok2 := p.Tuple(j)
-			if !ok1 || !ok2 || a.Len() != b.Len() {
-				continue
-			}
-			for k := range x {
-				x[k], y[k] = y[k], x[k]
-			}
-			p.SetItem(i, b)
-			p.SetItem(j, a)
-			return true
-		}
-	}
-	return false
-}
-
-// TestFaults plants each fault into the redo of each record type it can befall: the server's images must show it.
+// TestFaults plants each manager's own faults into the redo of each record type they can befall: the server's images must
+// show it.
 func TestFaults(t *testing.T) {
-	for _, major := range fixtureMajors {
-		o, total := readFixture(t, major), 0
-		for _, op := range opsOf(pg.Major(major)) {
-			for _, f := range faults {
-				if f.ops == nil && op == "CONFIRM" || f.ops != nil && !slices.Contains(f.ops, op) {
+	eachFixture(t, func(t *testing.T, r recorded) {
+		o, total := r.read(t), 0
+		for _, name := range r.types(r.major) {
+			for _, f := range r.faults {
+				if !slices.Contains(f.types, name) {
 					continue
 				}
-				planted, found := plant(o, major, op, f)
+				planted, found := r.plant(o, name, f)
 				total++
 				if planted == 0 {
-					t.Errorf("PostgreSQL %d %s, %s: nowhere to plant it", major, op, f.name)
+					t.Errorf("%s, %s: nowhere to plant it", name, f.name)
 				} else if found == 0 {
-					t.Errorf("PostgreSQL %d %s, %s: planted %d times, never found", major, op, f.name, planted)
+					t.Errorf("%s, %s: planted %d times, never found", name, f.name, planted)
 				}
 			}
 		}
-		t.Logf("PostgreSQL %d: %d faults planted", major, total)
-	}
+		t.Logf("%d faults planted", total)
+	})
 }
 
 // plant redoes the fixture with the fault and returns at how many records it was planted and how many of these then
 // differed from their images. What it does to later records does not count.
-func plant(o wal.Options, major int, op string, f fault) (planted, found int) {
-	v := fixtureVerifier(major)
-	at := map[pg.LSN]bool{}
+func (r recorded) plant(o wal.Options, name string, f fault) (planted, found int) {
+	v, at := r.verifier(), map[pg.LSN]bool{}
 	v.fault = func(before, after pg.Page, rec *wal.Record, blk *wal.BlockRef) {
-		if opName(rec) == op && blk.HasImage && !blk.ApplyImage && f.alter(before, after, blk) {
+		if r.has(rec) && rec.TypeName() == name && redo.HasCheck(blk) && f.alter(before, after, blk) {
 			at[rec.LSN] = true
 		}
 	}
@@ -208,4 +62,168 @@ func plant(o wal.Options, major int, op string, f fault) (planted, found int) {
 		}
 	}
 	return len(at), found
+}
+
+// The faults that every record type gets, on each block it names, are those that need no knowledge of it.
+const (
+	undone   = "undone"   // the page as before, with the record's LSN
+	putBack  = "put back" // one run of bytes that the record changed as before
+	offByOne = "off by 1" // one byte of such a run is one more
+)
+
+// tally counts how often one kind of fault was planted and seen.
+type tally struct{ planted, seen int }
+
+// surveyPerType bounds the records of a type, and surveyRuns the runs of a record, that faults are planted in.
+const (
+	surveyPerType = 60
+	surveyRuns    = 100
+)
+
+// TestFaultsOfEveryRecord plants the faults that need no knowledge of the record: each must be seen at least once in each block of
+// each record type. What the manager's mask hides is listed.
+func TestFaultsOfEveryRecord(t *testing.T) {
+	eachFixture(t, func(t *testing.T, r recorded) {
+		s := survey{recorded: r, records: map[string]int{}, unchanged: map[string]int{}, tallies: map[string]*tally{}}
+		v := r.verifier()
+		v.fault = func(before, after pg.Page, rec *wal.Record, blk *wal.BlockRef) {
+			if r.has(rec) && redo.HasCheck(blk) {
+				s.plant(before, after, rec, blk)
+			}
+		}
+		if err := v.redo(context.Background(), r.read(t), nil); err != nil {
+			t.Fatal(err)
+		}
+		s.report(t)
+	})
+}
+
+// survey is the planting of such faults in one fixture.
+type survey struct {
+	recorded
+	records   map[string]int    // by "TYPE BLOCKID"
+	unchanged map[string]int    // of these, those that changed nothing but the LSN
+	tallies   map[string]*tally // by "TYPE BLOCKID KIND", and further by the part of the page
+	scratch   redo.Scratch
+	page      [pg.BlockSize]byte
+}
+
+func (s *survey) plant(before, after pg.Page, rec *wal.Record, blk *wal.BlockRef) {
+	place := fmt.Sprintf("%s %d", rec.TypeName(), blk.ID)
+	if s.records[place] == surveyPerType {
+		return
+	}
+	s.records[place]++
+	runs := changedRuns(before, after)
+	if len(runs) == 0 {
+		s.unchanged[place]++
+		return
+	}
+	page := pg.Page(s.page[:])
+	try := func(kind, part string) {
+		equal, _, err := redo.Check(page, rec, blk, &s.scratch)
+		seen := err == nil && !equal
+		for _, name := range []string{place + " " + kind, place + " " + kind + ", " + part} {
+			c := s.tallies[name]
+			if c == nil {
+				c = &tally{}
+				s.tallies[name] = c
+			}
+			c.planted++
+			if seen {
+				c.seen++
+			}
+		}
+	}
+	copy(page, before)
+	page.SetLSN(after.LSN())
+	try(undone, "whole")
+	for _, r := range runs[:min(len(runs), surveyRuns)] {
+		part := partOf(after, r.Offset)
+		copy(page, after)
+		copy(page[r.Offset:r.Offset+r.Length], before[r.Offset:])
+		try(putBack, part)
+		for _, at := range slices.Compact([]int{r.Offset, r.Offset + r.Length/2, r.Offset + r.Length - 1}) {
+			copy(page, after)
+			page[at]++
+			try(offByOne, part)
+		}
+	}
+}
+
+// changedRuns lists the runs of bytes that differ, but for LSN and checksum.
+func changedRuns(before, after pg.Page) (runs []redo.Range) {
+	for i := 10; i < pg.BlockSize; {
+		if before[i] == after[i] {
+			i++
+			continue
+		}
+		from := i
+		for i < pg.BlockSize && before[i] != after[i] {
+			i++
+		}
+		runs = append(runs, redo.Range{Offset: from, Length: i - from})
+	}
+	return runs
+}
+
+// partOf names the part of a page a byte belongs to.
+func partOf(p pg.Page, at int) string {
+	switch {
+	case at < 12:
+		return "flags"
+	case at < 18:
+		return "pointers"
+	case at < 20:
+		return "size and version"
+	case at < pg.PageHeaderSize:
+		return "prune XID"
+	case at < int(p.Lower()):
+		return "line pointers"
+	case at < int(p.Upper()):
+		return "free space"
+	case at < int(p.Special()):
+		return "items"
+	}
+	return "special area"
+}
+
+// report holds each block of each record type to having had every kind of fault seen, but for what the fixture explains.
+func (s *survey) report(t *testing.T) {
+	total, seen := 0, 0
+	for _, place := range slices.Sorted(maps.Keys(s.records)) {
+		for _, kind := range []string{undone, putBack, offByOne} {
+			name := place + " " + kind
+			c := s.tallies[name]
+			if c == nil {
+				c = &tally{}
+			}
+			total, seen = total+c.planted, seen+c.seen
+			if c.seen == 0 && s.unseen[name] == "" && s.unseen[place] == "" {
+				t.Errorf("%s: planted %d times, never seen (%d records, %d of them changed nothing)", name, c.planted, s.records[place], s.unchanged[place])
+			}
+		}
+	}
+	t.Logf("%d blocks of record types, %d faults planted, %d seen", len(s.records), total, seen)
+	var hidden []string
+	for name, c := range s.tallies {
+		if c.seen == 0 && strings.Contains(name, ", ") {
+			hidden = append(hidden, fmt.Sprintf("%s (%d)", name, c.planted))
+		}
+	}
+	slices.Sort(hidden)
+	t.Logf("never seen there: %s", strings.Join(hidden, "; "))
+}
+
+// TestChangedRuns: LSN and checksum are no change.
+func TestChangedRuns(t *testing.T) {
+	a, b := pg.Page(make([]byte, pg.BlockSize)), pg.Page(make([]byte, pg.BlockSize))
+	b.SetLSN(1 << 40)
+	b.SetChecksum(7)
+	copy(b[100:], "abc")
+	b[pg.BlockSize-1] = 1
+	want := []redo.Range{{Offset: 100, Length: 3}, {Offset: pg.BlockSize - 1, Length: 1}}
+	if got := changedRuns(a, b); !slices.Equal(got, want) || bytes.Equal(a, b) {
+		t.Errorf("%v", got)
+	}
 }

@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/tarn-db/tarn/ingest/wal"
@@ -17,17 +18,16 @@ type step struct {
 	blk  int // index into rec.Blocks
 }
 
-// steps keeps what each record of a fixture does to its heap and map pages, at most perOp times for a record type; 0 keeps
-// all.
-func steps(t testing.TB, major, perOp int) (list []step) {
-	v := fixtureVerifier(major)
-	seen := map[string]int{}
+// steps keeps what each record of a fixture does to its manager's pages, at most perType times for a record type and block id;
+// 0 keeps all.
+func (r recorded) steps(t testing.TB, perType int) (list []step) {
+	v, seen := r.verifier(), map[string]int{}
 	v.fault = func(before, _ pg.Page, rec *wal.Record, blk *wal.BlockRef) {
-		op := opName(rec)
-		if op == "" || perOp > 0 && seen[op] >= perOp {
+		place := fmt.Sprintf("%s %d", rec.TypeName(), blk.ID)
+		if !r.has(rec) || perType > 0 && seen[place] >= perType {
 			return
 		}
-		seen[op]++
+		seen[place]++
 		s := step{rec: *rec, page: append(pg.Page(nil), before...)}
 		s.rec.Main = append([]byte(nil), rec.Main...)
 		s.rec.Blocks = append([]wal.BlockRef(nil), rec.Blocks...)
@@ -40,38 +40,90 @@ func steps(t testing.TB, major, perOp int) (list []step) {
 		}
 		list = append(list, s)
 	}
-	if err := v.redo(context.Background(), readFixture(t, major), nil); err != nil {
+	if err := v.redo(context.Background(), r.read(t), nil); err != nil {
 		t.Fatal(err)
 	}
 	return list
 }
 
-// FuzzApply gives redo records and pages that no server wrote: it may refuse them with a typed error, and must neither
-// panic nor leave a page whose pointers are out of order.
-func FuzzApply(f *testing.F) {
-	for _, major := range fixtureMajors {
-		for _, s := range steps(f, major, 3) {
-			b := s.rec.Blocks[s.blk]
-			f.Add(uint8(major-15), uint8(s.rec.RMID), s.rec.Info, s.rec.Main, []byte(b.Data), []byte(s.page), b.ID, len(s.rec.Blocks) > 1, b.Fork == pg.VMFork)
+// Bits of a byte of FuzzApply's refs, above a block id of 5 bits.
+const (
+	fuzzInit  = 0x20
+	fuzzBlock = 0x40 // block 9, else 7
+	fuzzVM    = 0x80
+)
+
+// fuzzRefs packs the block references of a record, that of the step first.
+func (s *step) fuzzRefs() (refs []byte) {
+	order := append([]wal.BlockRef{s.rec.Blocks[s.blk]}, s.rec.Blocks...)
+	for i, b := range order {
+		if i > 0 && b.ID == order[0].ID {
+			continue
+		}
+		ref := b.ID
+		if b.WillInit {
+			ref |= fuzzInit
+		}
+		if b.Block != order[0].Block {
+			ref |= fuzzBlock
+		}
+		if b.Fork == pg.VMFork {
+			ref |= fuzzVM
+		}
+		refs = append(refs, ref)
+	}
+	return refs
+}
+
+// fuzzRecord is the inverse. All blocks but the first have otherData.
+func fuzzRecord(major, rmid, info uint8, main, data, otherData, refs []byte) *wal.Record {
+	rec := &wal.Record{
+		Major: pg.Major(15 + major%4), RMID: wal.RMID(rmid), Info: info, Main: main,
+		LSN: 1 << 62, End: 1<<62 + 64, XID: 1000,
+	}
+	for i, ref := range refs[:min(len(refs), 8)] {
+		b := wal.BlockRef{
+			ID: ref & 0x1F, Rel: pg.RelFileLocator{Spc: 1663, DB: 5, Rel: 16384}, Block: 7,
+			WillInit: ref&fuzzInit != 0, Data: data,
+		}
+		if i > 0 {
+			b.Data = otherData
+		}
+		b.HasData = len(b.Data) > 0
+		if ref&fuzzBlock != 0 {
+			b.Block = 9
+		}
+		if ref&fuzzVM != 0 {
+			b.Fork, b.Block = pg.VMFork, 0
+		}
+		if rec.Block(b.ID) == nil {
+			rec.Blocks = append(rec.Blocks, b)
 		}
 	}
-	f.Fuzz(func(t *testing.T, major, rmid, info uint8, main, data, page []byte, id uint8, second, vm bool) {
-		rec := &wal.Record{
-			Major: pg.Major(15 + major%4), RMID: wal.RMID(rmid), Info: info, Main: main,
-			LSN: 1 << 62, End: 1<<62 + 64, XID: 1000,
+	return rec
+}
+
+// FuzzApply gives redo records and pages that no server wrote: it may refuse them with a typed error, and must neither
+// panic nor leave a page whose pointers are out of order. The masks get what redo leaves.
+func FuzzApply(f *testing.F) {
+	for _, r := range allRecorded() {
+		for _, s := range r.steps(f, 2) {
+			var otherData []byte
+			for i, b := range s.rec.Blocks {
+				if i != s.blk && b.HasData {
+					otherData = b.Data
+				}
+			}
+			f.Add(uint8(r.major-pg.PG15), uint8(s.rec.RMID), s.rec.Info, s.rec.Main, s.rec.Blocks[s.blk].Data, otherData, []byte(s.page), s.fuzzRefs())
 		}
-		rel := pg.RelFileLocator{Spc: 1663, DB: 5, Rel: 16384}
-		rec.Blocks = []wal.BlockRef{{ID: id, Rel: rel, Block: 7, Data: data, HasData: true}}
-		if vm {
-			rec.Blocks[0].Fork, rec.Blocks[0].Block = pg.VMFork, 0
-		}
-		if second {
-			rec.Blocks = append(rec.Blocks, wal.BlockRef{ID: id ^ 1, Rel: rel, Block: 8})
-		}
+	}
+	f.Fuzz(func(t *testing.T, major, rmid, info uint8, main, data, otherData, page, refs []byte) {
+		rec := fuzzRecord(major, rmid, info, main, data, otherData, refs)
 		p := pg.Page(make([]byte, pg.BlockSize))
 		copy(p, page)
 		p.SetLSN(0)
-		sane := p.IsNew() || p.Lower() >= pg.PageHeaderSize && p.Lower() <= p.Upper() && p.Upper() <= p.Special() && p.Special() <= pg.BlockSize
+		// A generic record writes what bytes it likes, pointers too.
+		sane := rec.RMID != wal.RMGeneric && (p.IsNew() || ordered(p))
 		var s redo.Scratch
 		for i := range rec.Blocks {
 			result, err := redo.Apply(p, rec, &rec.Blocks[i], redo.Env{HintsLogged: info&1 != 0})
@@ -81,22 +133,27 @@ func FuzzApply(f *testing.F) {
 				}
 				return
 			}
-			if result == redo.Changed && sane && !p.IsNew() && (p.Lower() > p.Upper() || p.Upper() > p.Special()) {
+			if result == redo.Changed && sane && !p.IsNew() && !ordered(p) {
 				t.Fatalf("pointers %d %d %d", p.Lower(), p.Upper(), p.Special())
 			}
 		}
 		for _, c := range redo.ImplicitVM(rec, nil) {
 			redo.ApplyVM(p, c, rec.End+1)
 		}
-		redo.CompareHeap(p, p, 7, &s)
+		_, _, _ = redo.Compare(rec.RMID, p, p, 7, &s)
 	})
 }
 
-// BenchmarkApply redoes a fixture's heap records on the pages before them; one op is one block of a record.
+// ordered says whether a page's pointers are in their order.
+func ordered(p pg.Page) bool {
+	return p.Lower() >= pg.PageHeaderSize && p.Lower() <= p.Upper() && p.Upper() <= p.Special() && p.Special() <= pg.BlockSize
+}
+
+// BenchmarkApply redoes a fixture's records on the pages before them; one op is one block of a record.
 func BenchmarkApply(b *testing.B) {
-	for _, major := range fixtureMajors {
-		b.Run(map[int]string{15: "PostgreSQL15", 18: "PostgreSQL18"}[major], func(b *testing.B) {
-			list := steps(b, major, 0)
+	for _, r := range allRecorded() {
+		b.Run(r.String(), func(b *testing.B) {
+			list := r.steps(b, 0)
 			page := pg.Page(make([]byte, pg.BlockSize))
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
@@ -112,10 +169,10 @@ func BenchmarkApply(b *testing.B) {
 
 // TestApplyDoesNotAllocate holds for every record type that has no image to apply.
 func TestApplyDoesNotAllocate(t *testing.T) {
-	for _, major := range fixtureMajors {
+	eachFixture(t, func(t *testing.T, r recorded) {
 		page := pg.Page(make([]byte, pg.BlockSize))
 		var changes []redo.VMChange
-		for _, s := range steps(t, major, 3) {
+		for _, s := range r.steps(t, 3) {
 			if s.rec.Blocks[s.blk].ApplyImage {
 				continue
 			}
@@ -127,8 +184,8 @@ func TestApplyDoesNotAllocate(t *testing.T) {
 				changes = redo.ImplicitVM(&s.rec, changes[:0])
 			})
 			if n != 0 {
-				t.Errorf("PostgreSQL %d %s: %v allocations", major, opName(&s.rec), n)
+				t.Errorf("%s block %d: %v allocations", s.rec.TypeName(), s.rec.Blocks[s.blk].ID, n)
 			}
 		}
-	}
+	})
 }
