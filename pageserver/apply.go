@@ -7,7 +7,9 @@ import (
 
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/pageserver/cluster"
 	"github.com/tarn-db/tarn/pageserver/redo"
+	"github.com/tarn-db/tarn/pageserver/slru"
 )
 
 // applyState is scratch for the record being applied.
@@ -15,6 +17,11 @@ type applyState struct {
 	touched []touch
 	vm      []redo.VMChange
 	made    []*relation // relations the record has brought into being
+
+	next    cluster.State // what the record makes of Timeline.live
+	sets    slru.Sets     // and of Timeline.slruSets
+	changes []slru.Change // of SLRU pages
+	slru    []frameID     // their pages, pinned
 }
 
 // touch is a block the record works on.
@@ -47,7 +54,13 @@ func (t *Timeline) Apply(ctx context.Context, rec *wal.Record) error {
 	if t.memo.Load() != nil {
 		t.memo.Store(nil)
 	}
-	if err := t.makeRoom(ctx, len(rec.Blocks)); err != nil {
+	follows := cluster.Follows(rec)
+	if follows {
+		if err := t.follow(rec); err != nil {
+			return t.refuse(rec, err)
+		}
+	}
+	if err := t.makeRoom(ctx, recordRoom+2*len(rec.Blocks)+t.slruRoom()); err != nil {
 		return err
 	}
 	if !t.inherited.empty() && t.reached() {
@@ -61,25 +74,49 @@ func (t *Timeline) Apply(ctx context.Context, rec *wal.Record) error {
 			return t.at(rec, &pg.CorruptError{What: err.Error()})
 		}
 	}
-	err := t.applyOther(ctx, rec)
+	err := t.touchSLRUs(ctx)
+	if err == nil {
+		err = t.applyOther(ctx, rec)
+	}
 	if err == nil && len(rec.Blocks) > 0 {
 		err = t.applyBlocks(ctx, rec)
 	}
 	if err != nil {
-		if errors.Is(err, pg.ErrCorrupt) {
-			if torn := t.torn(); torn != nil {
-				return torn
-			}
-		}
-		return t.at(rec, err)
+		t.rollbackSLRUs()
+		return t.refuse(rec, err)
 	}
-	t.noteXID(rec.XID)
+	if follows {
+		t.finishSLRUs()
+		t.live = t.apply.next
+		t.updateEnv()
+	} else {
+		t.live.NoteXID(rec.XID)
+	}
 	t.redoLSN = rec.End
 	t.stats.record(rec)
 	if len(t.invalid)+len(t.copies) > 0 && t.reached() {
 		return t.endBackup(rec)
 	}
 	return nil
+}
+
+// follow computes what the record makes of the cluster's state and SLRUs. Nothing changes yet.
+func (t *Timeline) follow(rec *wal.Record) (err error) {
+	s := &t.apply
+	s.next = t.live
+	s.changes, err = s.next.Follow(rec, &t.slruSets, s.changes[:0])
+	return err
+}
+
+// refuse is Apply's error for a record that cannot be applied. Of a torn copy, what goes wrong comes of that.
+func (t *Timeline) refuse(rec *wal.Record, err error) error {
+	t.apply.changes = t.apply.changes[:0]
+	if errors.Is(err, pg.ErrCorrupt) {
+		if torn := t.torn(); torn != nil {
+			return torn
+		}
+	}
+	return t.at(rec, err)
 }
 
 // at adds the record to an error.
@@ -91,19 +128,16 @@ func (t *Timeline) at(rec *wal.Record, err error) error {
 	return fmt.Errorf("apply %s at %s: %w", recordName(rec), rec.LSN, err)
 }
 
-// applyOther follows the managers whose records are not about the blocks they name, most of which name none.
+// applyOther follows the managers whose records are not about the blocks they name, most of which name none, as far as
+// follow does not. Every manager is in one of the two or has its pages redone.
 func (t *Timeline) applyOther(ctx context.Context, rec *wal.Record) error {
 	switch rec.RMID {
 	case wal.RMXLog:
-		return t.applyXLog(rec)
+		t.applyXLog(rec)
 	case wal.RMXact:
-		return t.applyXact(ctx, rec)
+		return t.applyXact(rec)
 	case wal.RMSmgr:
 		return t.applySmgr(ctx, rec)
-	case wal.RMClog:
-		return t.applyClog(ctx, rec)
-	case wal.RMMultiXact:
-		return t.applyMultiXact(ctx, rec)
 	case wal.RMRelMap:
 		return t.applyRelMap(rec)
 	case wal.RMDbase:
@@ -155,8 +189,8 @@ func (t *Timeline) touchAll(ctx context.Context, rec *wal.Record) error {
 }
 
 func (t *Timeline) touchBlock(ctx context.Context, rec *wal.Record, b *wal.BlockRef) error {
-	if b.Fork == pg.FSMFork {
-		return nil // not in the WAL in full, and nothing reads it
+	if b.Fork == pg.FSMFork && !(b.HasImage && b.ApplyImage) {
+		return nil // a free space map is in the WAL as images only
 	}
 	if b.Fork > pg.InitFork || b.Block == pg.InvalidBlock {
 		return &pg.CorruptError{LSN: rec.LSN, Rel: b.Rel, Fork: b.Fork, Block: b.Block, What: "no such block can be"}
@@ -324,7 +358,7 @@ func (t *Timeline) finishBlocks(rec *wal.Record) {
 			t.resized(f)
 		}
 		t.markDirty(tc.id)
-		if rows && f.num == pg.MainFork {
+		if rows && f.num == pg.MainFork && (rec.RMID != wal.RMXLog || isHeap(t.arena.page(tc.id))) {
 			t.noteRows(fr, rec.XID)
 		}
 	}

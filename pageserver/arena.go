@@ -48,7 +48,7 @@ type arena struct {
 
 func newArena(bytes int64) *arena {
 	limit := max(framesMin, int(bytes/pg.BlockSize))
-	// Twice the slabs: a transaction with very many subtransactions touches more commit log pages than can be foreseen.
+	// Twice the slabs: room is for what can be foreseen.
 	return &arena{slabs: make([][]byte, 2*limit/slabFrames+1), frames: make([]frame, 1, slabFrames), limit: limit}
 }
 

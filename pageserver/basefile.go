@@ -7,7 +7,11 @@ import (
 
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/pageserver/key"
+	"github.com/tarn-db/tarn/pageserver/slru"
 )
+
+// originsFile stands for pg_logical/replorigin_checkpoint among the kinds of files. It is no kind of a key.
+const originsFile key.Kind = 0xFF
 
 // baseFile is what a file of a data directory holds.
 type baseFile struct {
@@ -44,16 +48,17 @@ func parsePath(tablespace pg.OID, name string) (f baseFile, ok bool) {
 			return f, false
 		}
 		return databaseFile(pg.OID(spc), parts[3], file)
-	case len(parts) == 1 && parts[0] == "pg_xact":
-		return slruFile(key.CLOG, file)
-	case len(parts) == 2 && parts[0] == "pg_multixact" && parts[1] == "offsets":
-		return slruFile(key.MultiOffsets, file)
-	case len(parts) == 2 && parts[0] == "pg_multixact" && parts[1] == "members":
-		return slruFile(key.MultiMembers, file)
+	case len(parts) == 1 && parts[0] == "pg_logical" && file == "replorigin_checkpoint":
+		return baseFile{kind: originsFile}, true
 	case len(parts) == 1 && parts[0] == "pg_twophase":
 		// 8 hex digits, from 17 on 16 with the epoch
 		n, err := strconv.ParseUint(file, 16, 64)
 		return baseFile{kind: key.TwoPhase, xid: pg.XID(n)}, err == nil && (len(file) == 8 || len(file) == 16)
+	}
+	for k := slru.Kind(0); k < slru.Kinds; k++ {
+		if strings.TrimSuffix(dir, "/") == k.Folder() {
+			return slruFile(k, file)
+		}
 	}
 	return f, false
 }
@@ -85,21 +90,23 @@ func databaseFile(spc pg.OID, database, file string) (f baseFile, ok bool) {
 	switch {
 	case !hasSuffix:
 		f.fork = pg.MainFork
+	case suffix == "fsm":
+		f.fork = pg.FSMFork
 	case suffix == "vm":
 		f.fork = pg.VMFork
 	case suffix == "init":
 		f.fork = pg.InitFork
 	default:
-		return f, false // the free space map among them
+		return f, false
 	}
 	return f, true
 }
 
-// slruFile reads an SLRU segment's name: 4 to 6 hex digits, 15 from 17 on.
-func slruFile(slru pg.OID, file string) (f baseFile, ok bool) {
+// slruFile reads an SLRU segment's name: 4 to 6 hex digits.
+func slruFile(k slru.Kind, file string) (f baseFile, ok bool) {
 	n, err := strconv.ParseUint(file, 16, 64)
 	if err != nil || len(file) < 4 {
 		return f, false
 	}
-	return baseFile{kind: key.SLRU, rel: pg.RelFileLocator{Spc: slru}, segment: n}, true
+	return baseFile{kind: key.SLRU, rel: pg.RelFileLocator{Spc: pg.OID(k)}, segment: n}, true
 }

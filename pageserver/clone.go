@@ -33,7 +33,8 @@ func (t *Timeline) copyDatabase(ctx context.Context, rec *wal.Record, r xlrec.DB
 			return err
 		}
 	}
-	for _, rel := range made {
+	for _, c := range made {
+		rel := c.relation
 		t.rels[rel.loc] = rel
 		t.relationChanged(rel)
 		if rel.opaque {
@@ -44,8 +45,8 @@ func (t *Timeline) copyDatabase(ctx context.Context, rec *wal.Record, r xlrec.DB
 				t.resized(f)
 			}
 		}
-		if main := rel.forks[pg.MainFork].Load(); main.size > 0 {
-			t.dirtyOf(rel).Blocks.AddRange(0, uint64(main.size))
+		if c.rows {
+			t.dirtyOf(rel).Blocks.AddRange(0, uint64(rel.forks[pg.MainFork].Load().size))
 		}
 	}
 	if cloned != nil {
@@ -57,14 +58,21 @@ func (t *Timeline) copyDatabase(ctx context.Context, rec *wal.Record, r xlrec.DB
 	return nil
 }
 
+// copiedRelation is a relation of a database that was copied.
+type copiedRelation struct {
+	*relation
+	rows bool // it is a heap
+}
+
 // copyPages writes the layer, nil if there is not one page, and returns the new relations, which are not in the
 // directory yet.
-func (t *Timeline) copyPages(ctx context.Context, lsn pg.LSN, r xlrec.DBCreateFileCopy, sources []*relation) (made []*relation, l *layerObject, err error) {
+func (t *Timeline) copyPages(ctx context.Context, lsn pg.LSN, r xlrec.DBCreateFileCopy, sources []*relation) (made []copiedRelation, l *layerObject, err error) {
 	l, err = t.writeLayer(ctx, lsn, func(w *layer.Writer) error {
 		for _, src := range sources {
-			dst := &relation{loc: pg.RelFileLocator{Spc: r.Spc, DB: r.DB, Rel: src.loc.Rel}, created: lsn, opaque: src.opaque}
+			loc := pg.RelFileLocator{Spc: r.Spc, DB: r.DB, Rel: src.loc.Rel}
+			dst := copiedRelation{relation: &relation{loc: loc, created: lsn, opaque: src.opaque}}
 			for num := pg.MainFork; num <= pg.InitFork; num++ {
-				if err := t.copyFork(ctx, w, src, dst, num); err != nil {
+				if err := t.copyFork(ctx, w, src, &dst, num); err != nil {
 					return err
 				}
 			}
@@ -78,10 +86,10 @@ func (t *Timeline) copyPages(ctx context.Context, lsn pg.LSN, r xlrec.DBCreateFi
 	return made, l, ignoreNothing(err)
 }
 
-func (t *Timeline) copyFork(ctx context.Context, w *layer.Writer, src, dst *relation, num pg.ForkNumber) error {
-	to := &fork{rel: dst, num: num}
+func (t *Timeline) copyFork(ctx context.Context, w *layer.Writer, src *relation, dst *copiedRelation, num pg.ForkNumber) error {
+	to := &fork{rel: dst.relation, num: num}
 	dst.forks[num].Store(to)
-	if src.opaque || num == pg.FSMFork {
+	if src.opaque {
 		return nil
 	}
 	from, err := t.fork(ctx, src, num)
@@ -90,6 +98,7 @@ func (t *Timeline) copyFork(ctx context.Context, w *layer.Writer, src, dst *rela
 	}
 	to.exists, to.size = from.exists, from.size
 	return t.scanFork(ctx, from, 0, from.size, func(blk pg.BlockNumber, page pg.Page) error {
+		dst.rows = dst.rows || num == pg.MainFork && isHeap(page)
 		return w.Add(to.key(blk), page)
 	})
 }

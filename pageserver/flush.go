@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -15,8 +16,8 @@ import (
 )
 
 const (
-	// recordRoom is how many pages must be to be had before a record is applied: what a record names at most, visibility
-	// maps and copies on write included.
+	// recordRoom is how many pages must be to be had before a record is applied besides those it names: visibility maps,
+	// copies on write, the last pages of forks that are cut.
 	recordRoom = 256
 	// flushPause is the wait before redo begins a flush by itself after one has failed.
 	flushPause = 2 * time.Second
@@ -89,9 +90,11 @@ type flushJob struct {
 func (j *flushJob) passed(pos uint32) bool { return j.written.Load() > pos }
 
 // makeRoom sees to it that a record's pages can be brought in, flushing early and waiting for it at last.
-func (t *Timeline) makeRoom(ctx context.Context, blocks int) error {
+func (t *Timeline) makeRoom(ctx context.Context, need int) error {
 	t.integrate()
-	need := recordRoom + 2*blocks
+	if need > t.arena.limit {
+		return fmt.Errorf("a record needs %d pages at once and memory is for %d: give it more", need, t.arena.limit)
+	}
 	if t.flush == nil && t.arena.dirty > t.arena.limit*2/5 && time.Now().After(t.flushRetry) {
 		t.startFlush()
 	}

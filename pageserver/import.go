@@ -11,7 +11,9 @@ import (
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/control"
 	"github.com/tarn-db/tarn/internal/pg/xlrec"
+	"github.com/tarn-db/tarn/pageserver/cluster"
 	"github.com/tarn-db/tarn/pageserver/key"
+	"github.com/tarn-db/tarn/pageserver/slru"
 )
 
 // ImportInfo says which cluster a base backup is of. Zero fields are taken from its pg_control.
@@ -25,14 +27,15 @@ type ImportInfo struct {
 // them. Pages go straight into a layer; no more than a few hundred KiB of them are held. Its methods are not for
 // concurrent use. Until Finish the store's index, if there is one, stays what it was.
 type Import struct {
-	t      *Timeline
-	info   ImportInfo
-	stream *layerStream
-	forks  map[pg.RelFileLocator]*[pg.InitFork + 1]pg.BlockNumber // size plus one; 0 is no such fork
-	slrus  [3]pg.BlockNumber
-	small  map[key.Key][]byte
-	buf    []byte
-	ended  bool
+	t           *Timeline
+	info        ImportInfo
+	stream      *layerStream
+	forks       map[pg.RelFileLocator]*[pg.InitFork + 1]pg.BlockNumber // size plus one; 0 is no such fork
+	small       map[key.Key][]byte
+	tablespaces map[pg.OID]bool
+	origins     []byte // pg_logical/replorigin_checkpoint
+	buf         []byte
+	ended       bool
 }
 
 // NewImport begins. ctx is that of the whole import.
@@ -47,7 +50,7 @@ func NewImport(ctx context.Context, o Options, info ImportInfo) (*Import, error)
 	}
 	return &Import{
 		t: t, info: info, stream: stream, forks: map[pg.RelFileLocator]*[pg.InitFork + 1]pg.BlockNumber{},
-		small: map[key.Key][]byte{}, buf: make([]byte, importChunk),
+		small: map[key.Key][]byte{}, tablespaces: map[pg.OID]bool{}, buf: make([]byte, importChunk),
 	}, nil
 }
 
@@ -59,7 +62,7 @@ const smallFileMax = 64 << 20
 
 // File takes one regular file: its tablespace, 0 for the data directory; its path relative to that, such as base/5/1259
 // or, in a tablespace, PG_15_202209061/5/16384; and its content of size bytes. Files that hold nothing a timeline needs
-// are passed over: free space maps, temporary relations, WAL, statistics, configuration.
+// are passed over: temporary relations, WAL, statistics, configuration.
 func (im *Import) File(ctx context.Context, tablespace pg.OID, path string, size int64, r io.Reader) error {
 	if im.ended {
 		return errors.New("BUG: File after the end of an import")
@@ -74,6 +77,8 @@ func (im *Import) File(ctx context.Context, tablespace pg.OID, path string, size
 		err = im.relationFile(ctx, f, size, r)
 	case key.SLRU:
 		err = im.slruFile(ctx, f, size, r)
+	case originsFile:
+		im.origins, err = readSmall(size, r)
 	default:
 		err = im.smallFile(f, size, r)
 	}
@@ -84,6 +89,9 @@ func (im *Import) File(ctx context.Context, tablespace pg.OID, path string, size
 }
 
 func (im *Import) relationFile(ctx context.Context, f baseFile, size int64, r io.Reader) error {
+	if f.rel.Spc != pg.DefaultTablespace && f.rel.Spc != pg.GlobalTablespace {
+		im.tablespaces[f.rel.Spc] = true
+	}
 	first := pg.BlockNumber(f.segment) * pg.SegmentBlocks
 	if f.segment > (1<<32-1)/pg.SegmentBlocks-1 || size > pg.SegmentBlocks*pg.BlockSize {
 		return &pg.CorruptError{Rel: f.rel, Fork: f.fork, What: fmt.Sprintf("segment %d of %d bytes", f.segment, size)}
@@ -106,13 +114,14 @@ func (im *Import) relationFile(ctx context.Context, f baseFile, size int64, r io
 }
 
 func (im *Import) slruFile(ctx context.Context, f baseFile, size int64, r io.Reader) error {
-	if size > slruPagesFile*pg.BlockSize || f.segment >= 1<<27 {
+	k := slru.Kind(f.rel.Spc)
+	if size > slru.SegmentPages*pg.BlockSize || f.segment > uint64(k.PagesMax()-1)/slru.SegmentPages {
 		return &pg.CorruptError{What: fmt.Sprintf("segment %d of %d bytes", f.segment, size)}
 	}
-	first := pg.BlockNumber(f.segment) * slruPagesFile
+	first := pg.BlockNumber(f.segment) * slru.SegmentPages
 	n, err := im.pages(ctx, size, r, func(i pg.BlockNumber) key.Key { return key.OfSLRU(f.rel.Spc, first+i) })
-	if err == nil {
-		im.slrus[f.rel.Spc] = max(im.slrus[f.rel.Spc], first+n)
+	if err == nil && n > 0 {
+		im.t.slruSets[k].Add(uint32(first + n - 1))
 	}
 	return err
 }
@@ -148,20 +157,25 @@ func (im *Import) pages(ctx context.Context, size int64, r io.Reader, keyOf func
 	return n, im.stream.Break()
 }
 
-func (im *Import) smallFile(f baseFile, size int64, r io.Reader) error {
+func readSmall(size int64, r io.Reader) ([]byte, error) {
 	if size > smallFileMax {
-		return fmt.Errorf("%d bytes, at most %d expected", size, smallFileMax)
+		return nil, fmt.Errorf("%d bytes, at most %d expected", size, smallFileMax)
 	}
 	data := make([]byte, size)
 	if _, err := io.ReadFull(r, data); err != nil {
-		return fmt.Errorf("cut short: %w", err)
+		return nil, fmt.Errorf("cut short: %w", err)
+	}
+	return data, nil
+}
+
+func (im *Import) smallFile(f baseFile, size int64, r io.Reader) error {
+	data, err := readSmall(size, r)
+	if err != nil {
+		return err
 	}
 	k := key.Make(f.kind, f.rel, 0, 0)
 	if f.kind == key.TwoPhase {
-		if len(data) < 4 {
-			return &pg.CorruptError{What: "two-phase state file without a checksum"}
-		}
-		k, data = key.OfTwoPhase(f.xid), data[:len(data)-4] // the file ends in a CRC the WAL record has not
+		k = key.OfTwoPhase(f.xid)
 	}
 	im.small[k] = data
 	return nil
@@ -208,6 +222,8 @@ func (im *Import) finish(ctx context.Context, start, end pg.LSN) (*Timeline, err
 		}
 		start, end = c.CheckPoint.Redo, c.CheckPoint.Redo
 		t.oldestRunning = pg.XID(c.CheckPoint.NextXID)
+	} else {
+		im.dropFuture(&c)
 	}
 	if err := im.adopt(&c, start, end); err != nil {
 		return nil, err
@@ -258,13 +274,16 @@ func (im *Import) adopt(c *control.Control, start, end pg.LSN) error {
 	if c.WALLevel == xlrec.WALLevelMinimal {
 		return ErrWALMinimal
 	}
-	t.major, t.systemID, t.checkpoint = c.Major, c.SystemID, c.CheckPoint
+	t.major, t.systemID, t.live = c.Major, c.SystemID, cluster.New(c)
 	t.redoLSN, t.consistent = start, end
-	t.checksums, t.walLogHints, t.walLevel = c.ChecksumVersion != 0, c.WALLogHints, c.WALLevel
-	if t.walTimeline = im.info.Timeline; t.walTimeline == 0 {
-		t.walTimeline = c.CheckPoint.TimelineID
+	t.checksums = c.ChecksumVersion != 0
+	if im.info.Timeline != 0 {
+		t.live.Timeline = im.info.Timeline
 	}
 	t.updateEnv()
+	if err := im.adoptCluster(c); err != nil {
+		return err
+	}
 	for loc, sizes := range im.forks {
 		rel := t.makeRelation(loc, start)
 		for i, n := range sizes {
@@ -275,16 +294,52 @@ func (im *Import) adopt(c *control.Control, start, end pg.LSN) error {
 			rel.forks[i].Store(f)
 		}
 	}
-	for i, n := range im.slrus {
-		f := &fork{rel: t.slrus[i], size: n, exists: n > 0}
-		t.slrus[i].forks[pg.MainFork].Store(f)
-	}
 	for k, value := range im.small {
 		if err := t.loadSmall(k, value); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// adoptCluster takes over what pg_control does not say of the cluster.
+func (im *Import) adoptCluster(c *control.Control) error {
+	t := im.t
+	for spc := range im.tablespaces {
+		t.live.HasTablespace(spc)
+	}
+	if im.origins != nil {
+		origins, err := cluster.ParseOrigins(im.origins)
+		if err != nil {
+			return err
+		}
+		t.live.Origins = origins
+	}
+	if c.TrackCommitTimestamp { // StartupCommitTs
+		for _, change := range t.live.ActivateCommitTs(&t.slruSets, nil) {
+			t.slruSets[change.Kind].Add(change.Page) // of zeros, which no layer needs to have
+		}
+	}
+	for k, file := range im.small {
+		if k.Kind() == key.TwoPhase {
+			state, err := cluster.ParseTwoPhase(file)
+			if err != nil {
+				return err
+			}
+			im.small[k] = state
+		}
+	}
+	return nil
+}
+
+// dropFuture forgets prepared transactions of after the base backup began, whose files may be cut short: they are in the WAL
+// (restoreTwoPhaseData).
+func (im *Import) dropFuture(c *control.Control) {
+	for k := range im.small {
+		if k.Kind() == key.TwoPhase && !pg.XID(k.Block()).Precedes(pg.XID(c.CheckPoint.NextXID)) {
+			delete(im.small, k)
+		}
+	}
 }
 
 // addValues adds what is not pages to the layer.
@@ -305,9 +360,6 @@ func (im *Import) addValues(start pg.LSN) error {
 		for i := range rel.forks {
 			size(rel.forks[i].Load())
 		}
-	}
-	for _, slru := range im.t.slrus {
-		size(slru.forks[pg.MainFork].Load())
 	}
 	for k, b := range im.small {
 		values = append(values, value{k, b})

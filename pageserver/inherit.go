@@ -2,6 +2,7 @@ package pageserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/tarn-db/tarn/internal/pg"
@@ -24,7 +25,7 @@ func (i *inherited) has(xid pg.XID) bool { return !xid.Precedes(i.From) && xid.P
 
 // inheritPrepared sets the range for a base without running transactions.
 func (t *Timeline) inheritPrepared() {
-	next := pg.XID(t.checkpoint.NextXID)
+	next := pg.XID(t.live.CheckPoint.NextXID)
 	oldest := next
 	for xid, subs := range t.prepared {
 		for _, x := range append(subs, xid) {
@@ -65,6 +66,9 @@ func (t *Timeline) findInherited(ctx context.Context) error {
 			return err
 		}
 		err = t.scanFork(ctx, f, 0, f.size, func(blk pg.BlockNumber, page pg.Page) error {
+			if !isHeap(page) {
+				return errNotHeap // nor are its other pages
+			}
 			return t.inheritedOn(page, func(xid pg.XID) {
 				if found[xid] == nil {
 					found[xid] = &openXact{}
@@ -72,7 +76,7 @@ func (t *Timeline) findInherited(ctx context.Context) error {
 				found[xid].add(rel, blk)
 			})
 		})
-		if err != nil {
+		if err != nil && !errors.Is(err, errNotHeap) {
 			return fmt.Errorf("look for rows of transactions older than the base backup: %w", err)
 		}
 	}
@@ -87,11 +91,11 @@ func (t *Timeline) findInherited(ctx context.Context) error {
 	return nil
 }
 
-// inheritedOn calls fn for each inherited transaction in progress that has written a tuple of the page, if it is a heap's.
+// errNotHeap ends the look at a relation that has no rows.
+var errNotHeap = errors.New("no heap")
+
+// inheritedOn calls fn for each inherited transaction in progress that has written a tuple of the heap page.
 func (t *Timeline) inheritedOn(page pg.Page, fn func(pg.XID)) error {
-	if page.Special() != pg.BlockSize {
-		return nil
-	}
 	check := func(xid pg.XID) error {
 		if xid < pg.FirstNormalXID || !t.inherited.has(xid) {
 			return nil

@@ -12,80 +12,13 @@ import (
 	"github.com/tarn-db/tarn/pageserver/redo"
 )
 
-// applyXLog follows checkpoints and settings (xlog_redo).
-func (t *Timeline) applyXLog(rec *wal.Record) error {
-	switch rec.Op() {
-	case xlrec.XLogCheckpointShutdown, xlrec.XLogCheckpointOnline:
-		c, err := xlrec.DecodeCheckPoint(rec.Major, rec.Main)
-		if err != nil {
-			return err
-		}
-		return t.applyCheckpoint(rec, c)
-	case xlrec.XLogNextOID:
-		oid, err := xlrec.DecodeNextOID(rec.Main)
-		if err != nil {
-			return err
-		}
-		t.checkpoint.NextOID = oid
-	case xlrec.XLogParameterChange:
-		p, err := xlrec.DecodeParameterChange(rec.Main)
-		if err != nil {
-			return err
-		}
-		if p.WALLevel == xlrec.WALLevelMinimal {
-			return ErrWALMinimal
-		}
-		t.walLevel, t.walLogHints = p.WALLevel, p.WALLogHints
-		t.updateEnv()
-	case xlrec.XLogFPWChange:
-		on, err := xlrec.DecodeFPWChange(rec.Main)
-		if err != nil {
-			return err
-		}
-		t.checkpoint.FullPageWrites = on
-	case xlrec.XLogEndOfRecovery:
-		r, err := xlrec.DecodeEndOfRecovery(rec.Major, rec.Main)
-		if err != nil {
-			return err
-		}
-		if r.WALLevel == xlrec.WALLevelMinimal {
-			return ErrWALMinimal
-		}
-		t.walTimeline = r.TimelineID
+// applyXLog ends what a shut down server has ended (xlog_redo).
+func (t *Timeline) applyXLog(rec *wal.Record) {
+	if rec.Op() == xlrec.XLogCheckpointShutdown {
+		// Nothing ran when the server shut down, or was past its crash: what has not ended never will, unless it is prepared.
+		t.oldestRunning = pg.XID(t.apply.next.CheckPoint.NextXID)
+		t.endCrashed(t.oldestRunning)
 	}
-	return nil
-}
-
-func (t *Timeline) applyCheckpoint(rec *wal.Record, c xlrec.CheckPoint) error {
-	if c.WALLevel == xlrec.WALLevelMinimal {
-		return ErrWALMinimal
-	}
-	t.walTimeline = c.TimelineID
-	if rec.Op() == xlrec.XLogCheckpointOnline {
-		t.checkpoint = advance(t.checkpoint, c)
-		return nil
-	}
-	t.checkpoint = c
-	// Nothing ran when the server shut down, or was past its crash: what has not ended never will, unless it is prepared.
-	t.oldestRunning = pg.XID(c.NextXID)
-	t.endCrashed(t.oldestRunning)
-	return nil
-}
-
-// advance takes over an online checkpoint. Its counters are those of when it began: newer ones seen since are kept.
-func advance(old, c xlrec.CheckPoint) xlrec.CheckPoint {
-	c.NextXID = max(c.NextXID, old.NextXID)
-	c.NextOID = old.NextOID
-	if multiPrecedes(c.NextMulti, old.NextMulti) {
-		c.NextMulti, c.NextMultiOffset = old.NextMulti, old.NextMultiOffset
-	}
-	if c.OldestXID.Precedes(old.OldestXID) {
-		c.OldestXID, c.OldestXIDDB = old.OldestXID, old.OldestXIDDB
-	}
-	if multiPrecedes(c.OldestMulti, old.OldestMulti) {
-		c.OldestMulti, c.OldestMultiDB = old.OldestMulti, old.OldestMultiDB
-	}
-	return c
 }
 
 // endCrashed forgets the blocks of transactions before oldest that left no commit or abort record.
@@ -121,33 +54,12 @@ func (t *Timeline) applyStandby(rec *wal.Record) error {
 	return nil
 }
 
-// noteXID keeps the next transaction id above every one seen, and its epoch (AdvanceNextFullTransactionIdPastXid).
-func (t *Timeline) noteXID(xid pg.XID) {
-	if xid < pg.FirstNormalXID {
-		return
-	}
-	next := pg.XID(t.checkpoint.NextXID)
-	if xid.Precedes(next) {
-		return
-	}
-	epoch := t.checkpoint.NextXID >> 32
-	if xid+1 < pg.FirstNormalXID { // wrapped
-		epoch++
-		t.checkpoint.NextXID = epoch<<32 | pg.FullXID(pg.FirstNormalXID)
-		return
-	}
-	if xid < next {
-		epoch++
-	}
-	t.checkpoint.NextXID = epoch<<32 | pg.FullXID(xid+1)
-}
-
 // applySmgr makes and cuts relation files (smgr_redo).
 func (t *Timeline) applySmgr(ctx context.Context, rec *wal.Record) error {
 	switch rec.Op() {
 	case xlrec.SmgrCreate:
 		r, err := xlrec.DecodeSmgrCreate(rec.Main)
-		if err != nil || r.Fork == pg.FSMFork {
+		if err != nil {
 			return err
 		}
 		rel := t.relation(r.Rel)
@@ -171,10 +83,13 @@ func (t *Timeline) applySmgr(ctx context.Context, rec *wal.Record) error {
 			return err
 		}
 		return t.truncate(ctx, rec, r)
+	default:
+		return &pg.CorruptError{What: fmt.Sprintf("unknown storage record %#02x", rec.Info)}
 	}
 	return nil
 }
 
+// truncate cuts a relation's forks: the maps' last pages keep nothing of blocks that are cut.
 func (t *Timeline) truncate(ctx context.Context, rec *wal.Record, r xlrec.RelTruncate) error {
 	rel := t.relation(r.Rel)
 	if rel == nil {
@@ -184,39 +99,85 @@ func (t *Timeline) truncate(ctx context.Context, rec *wal.Record, r xlrec.RelTru
 	if rel.opaque {
 		return nil
 	}
-	main, err := t.fork(ctx, rel, pg.MainFork)
+	// First bring everything in: only that can fail.
+	s := &t.apply
+	s.touched, s.made = s.touched[:0], s.made[:0]
+	rows, err := t.holdsRows(ctx, rel)
+	var main, vm, fsm cutFork
+	if err == nil {
+		main.fork, err = t.fork(ctx, rel, pg.MainFork)
+		main.keep = r.Block
+	}
+	if err == nil && r.Flags&xlrec.TruncateVM != 0 {
+		vm, err = t.touchLast(ctx, rel, pg.VMFork, redo.VMBlock(r.Block), r.Block%redo.HeapBlocksPerVMPage != 0)
+	}
+	if err == nil && r.Flags&xlrec.TruncateFSM != 0 {
+		fsm, err = t.touchLast(ctx, rel, pg.FSMFork, redo.FSMBlock(r.Block), r.Block%redo.FSMPerPage != 0)
+	}
 	if err != nil {
+		t.rollback()
 		return err
 	}
-	vm, err := t.fork(ctx, rel, pg.VMFork)
-	if err != nil {
-		return err
+	if vm.last != 0 && redo.TruncateVM(t.arena.page(vm.last), r.Block, rec.End) {
+		t.markDirty(vm.last)
 	}
-	// The map's last page first: only bringing it in can fail.
-	if r.Flags&xlrec.TruncateVM != 0 {
-		keep := redo.VMBlock(r.Block)
-		if r.Block%redo.HeapBlocksPerVMPage != 0 {
-			if keep < vm.size {
-				t.apply.touched, t.apply.made = t.apply.touched[:0], nil
-				tc, err := t.touch(ctx, vm, keep, true)
-				if err != nil {
-					t.rollback()
-					return err
-				}
-				if redo.TruncateVM(t.arena.page(tc.id), r.Block, rec.End) {
-					t.markDirty(tc.id)
-				}
-				t.arena.frames[tc.id].state &^= framePinned
-			}
-			keep++
-		}
-		t.truncateFork(vm, keep, rec.End)
+	if fsm.last != 0 && redo.TruncateFSM(t.arena.page(fsm.last), r.Block) {
+		t.markDirty(fsm.last)
+	}
+	for i := range s.touched {
+		t.arena.frames[s.touched[i].id].state &^= framePinned
 	}
 	if r.Flags&xlrec.TruncateHeap != 0 {
-		t.truncateFork(main, r.Block, rec.End)
+		if rows && main.keep < main.fork.size {
+			d := t.dirtyOf(rel)
+			d.Blocks.AddRange(uint64(main.keep), uint64(main.fork.size))
+			d.Truncated = true
+		}
+		t.truncateFork(main.fork, main.keep, rec.End)
+	}
+	for _, f := range []cutFork{vm, fsm} {
+		if f.fork != nil {
+			t.truncateFork(f.fork, f.keep, rec.End)
+		}
 	}
 	return nil
 }
+
+// cutFork is a fork to be cut to keep blocks. last is its last page's frame if that page is to be changed.
+type cutFork struct {
+	fork *fork
+	keep pg.BlockNumber
+	last frameID
+}
+
+// touchLast brings in the page of a map that covers the end of a heap. partly says that it covers blocks that stay.
+func (t *Timeline) touchLast(ctx context.Context, rel *relation, num pg.ForkNumber, blk pg.BlockNumber, partly bool) (c cutFork, err error) {
+	if c.fork, err = t.fork(ctx, rel, num); err != nil || !partly {
+		c.keep = blk
+		return c, err
+	}
+	c.keep = blk + 1
+	if blk < c.fork.size {
+		var tc *touch
+		if tc, err = t.touch(ctx, c.fork, blk, true); err == nil {
+			c.last = tc.id
+		}
+	}
+	return c, err
+}
+
+// holdsRows says whether a relation may be a heap: its first page has no special space, or nothing on it.
+func (t *Timeline) holdsRows(ctx context.Context, rel *relation) (bool, error) {
+	f, err := t.fork(ctx, rel, pg.MainFork)
+	if err != nil || f.size == 0 {
+		return false, err
+	}
+	page, err := t.readBlock(ctx, f, 0)
+	return err == nil && (page == nil || page.IsNew() || isHeap(page)), err
+}
+
+// isHeap tells the pages of heaps from those of indexes and sequences, which have a special space.
+func isHeap(page pg.Page) bool { return page.Special() == pg.BlockSize }
 
 // truncateFork cuts a fork to n blocks as of lsn.
 func (t *Timeline) truncateFork(f *fork, n pg.BlockNumber, lsn pg.LSN) {
@@ -229,11 +190,6 @@ func (t *Timeline) truncateFork(f *fork, n pg.BlockNumber, lsn pg.LSN) {
 		return
 	}
 	f.frames(n, func(_ pg.BlockNumber, id frameID) { t.arena.unlink(id) })
-	if f.num == pg.MainFork && f.rel.kind == key.Block {
-		d := t.dirtyOf(f.rel)
-		d.Blocks.AddRange(uint64(n), uint64(f.size))
-		d.Truncated = true
-	}
 	f.cutAt(lsn, n)
 	f.size = n
 	t.resized(f)
@@ -266,6 +222,9 @@ func (t *Timeline) forgetInvalid(loc pg.RelFileLocator) {
 
 // applyRelMap replaces a relation map (relmap_redo).
 func (t *Timeline) applyRelMap(rec *wal.Record) error {
+	if rec.Op() != xlrec.RelmapUpdate {
+		return &pg.CorruptError{What: fmt.Sprintf("unknown relation map record %#02x", rec.Info)}
+	}
 	r, err := xlrec.DecodeRelmapUpdate(rec.Major, rec.Main)
 	if err != nil {
 		return err

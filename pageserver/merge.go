@@ -10,6 +10,7 @@ import (
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/pageserver/key"
 	"github.com/tarn-db/tarn/pageserver/layer"
+	"github.com/tarn-db/tarn/pageserver/slru"
 )
 
 // mergeLayersMax is how many levels of layers a read may have to look through before they are merged.
@@ -21,13 +22,14 @@ const mergeLayersMax = 8
 // Invariant: lsn is durable, so that redo never starts below it, and no layer above it is merged: that one may hold pages
 // of relations that are not in here.
 type directory struct {
-	lsn  pg.LSN
-	rels map[pg.RelFileLocator]directoryEntry
+	lsn   pg.LSN
+	rels  map[pg.RelFileLocator]directoryEntry
+	slrus slru.Sets
 }
 
 // directory copies the relation directory, at a barrier.
 func (t *Timeline) directory() directory {
-	d := directory{t.redoLSN, make(map[pg.RelFileLocator]directoryEntry, len(t.rels))}
+	d := directory{t.redoLSN, make(map[pg.RelFileLocator]directoryEntry, len(t.rels)), t.slruSets}
 	for loc, rel := range t.rels {
 		d.rels[loc] = rel.entry()
 	}
@@ -36,7 +38,11 @@ func (t *Timeline) directory() directory {
 
 // keeps says whether a value of a layer at lsn can still be reached.
 func (d *directory) keeps(k key.Key, lsn pg.LSN) bool {
-	if k.Kind() != key.Block {
+	switch k.Kind() {
+	case key.Block:
+	case key.SLRU:
+		return k.Rel().Spc >= slru.Kinds || d.slrus[k.Rel().Spc].Has(uint32(k.Block()))
+	default:
 		return true
 	}
 	e, ok := d.rels[k.Rel()]

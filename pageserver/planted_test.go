@@ -9,7 +9,7 @@ import (
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/pageserver/datadir"
-	"github.com/tarn-db/tarn/pageserver/key"
+	"github.com/tarn-db/tarn/pageserver/slru"
 	"github.com/tarn-db/tarn/pageserver/verify"
 )
 
@@ -80,7 +80,7 @@ func (c *corpus) plantedFaults(t *testing.T) {
 	if err != nil || final.Differ == 0 {
 		t.Errorf("a byte of a page changed, and %d pages differ: %v", final.Differ, err)
 	}
-	clog := tl.slrus[key.CLOG].forks[pg.MainFork].Load()
+	clog := tl.slruFork(slru.CLOG)
 	clog.frames(0, func(_ pg.BlockNumber, id frameID) { clear(tl.arena.page(id)) })
 	tl.memo.Store(nil)
 	if err := lk.check(tl); err == nil {

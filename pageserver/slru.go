@@ -2,116 +2,156 @@ package pageserver
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 
-	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
-	"github.com/tarn-db/tarn/internal/pg/xlrec"
-	"github.com/tarn-db/tarn/pageserver/key"
-)
-
-// Layout of the SLRUs' pages (access/transam/clog.c, multixact.c).
-const (
-	clogCommitted   = 1 // TRANSACTION_STATUS_COMMITTED
-	clogAborted     = 2 // TRANSACTION_STATUS_ABORTED
-	clogXactsByte   = 4
-	clogXactsPage   = pg.BlockSize * clogXactsByte
-	offsetsPage     = pg.BlockSize / 4               // multixact offsets on a page
-	memberGroup     = 4                              // members of a group: their 4 status bytes, then their 4 ids
-	memberGroupSize = 4 + 4*memberGroup              // bytes
-	memberGroupsAt  = pg.BlockSize / memberGroupSize // groups on a page
-	membersPage     = memberGroupsAt * memberGroup
-	slruPagesFile   = 32 // SLRU_PAGES_PER_SEGMENT
-
-	// membersMax bounds a multixact's members: more than a server can have backends, MaxBackends is below 2^18.
-	membersMax = 1 << 18
+	"github.com/tarn-db/tarn/pageserver/slru"
 )
 
 // slruMemo is the commit log page read last at this barrier.
 type slruMemo struct {
-	page pg.BlockNumber
+	page uint32
 	data []byte
 }
 
-// pendingOffset is where the members of a multixact to come will begin.
-type pendingOffset struct {
-	id     pg.MultiXactID
-	offset uint32
-}
+// slruFork holds the frames of an SLRU's pages. Which pages exist is in slruSets: a fork's size says nothing of them.
+func (t *Timeline) slruFork(k slru.Kind) *fork { return t.slrus[k].forks[pg.MainFork].Load() }
 
-// slruFork is the pages of one of the SLRUs.
-func (t *Timeline) slruFork(ctx context.Context, slru pg.OID) (*fork, error) {
-	return t.fork(ctx, t.slrus[slru], pg.MainFork)
-}
-
-// slruPage makes an SLRU page writable and marks it dirty. A page that does not exist is made of zeros.
-func (t *Timeline) slruPage(ctx context.Context, slru pg.OID, no pg.BlockNumber, zero bool) (pg.Page, error) {
-	f, err := t.slruFork(ctx, slru)
-	if err != nil {
-		return nil, err
+// slruRoom is how many pages the changes need at most.
+func (t *Timeline) slruRoom() (n int) {
+	for i := range t.apply.changes {
+		switch c := &t.apply.changes[i]; {
+		case c.CutsSegments():
+		case t.slruSets[c.Kind].Has(c.Page):
+			n++
+		default:
+			n += slru.SegmentPages
+		}
 	}
-	id := f.frame(no)
-	if id == 0 {
-		id = t.arena.alloc(f, no)
-		page := t.arena.page(id)
-		if no < f.size && !zero {
-			if err := t.loadPage(ctx, f, no, page); err != nil {
-				t.arena.unlink(id)
-				return nil, err
+	return n
+}
+
+// touchSLRUs makes the pages of the record's changes resident and private to redo; after an error nothing has changed. A
+// page that does not exist is made of zeros, and with it those before it in its segment: as a file would have them, and so
+// that nothing shows through of pages of those numbers that were cut off.
+func (t *Timeline) touchSLRUs(ctx context.Context) error {
+	s := &t.apply
+	s.slru = s.slru[:0]
+	if len(s.changes) == 0 {
+		return nil
+	}
+	s.sets = t.slruSets
+	for i := range s.changes {
+		c := &s.changes[i]
+		if c.CutsSegments() {
+			continue
+		}
+		f, from := t.slruFork(c.Kind), s.sets[c.Kind].Add(c.Page)
+		for no := from; no <= c.Page; no++ {
+			if err := t.touchSLRU(ctx, c.Kind, f, no); err != nil {
+				return err
 			}
-		} else {
-			clear(page)
-		}
-	} else {
-		id = t.own(id)
-		if zero {
-			clear(t.arena.page(id))
 		}
 	}
-	if no >= f.size {
-		f.size = no + 1
-		t.resized(f)
-	}
-	t.markDirty(id)
-	t.arena.frames[id].state = t.arena.frames[id].state&^framePinned | frameUsed
-	return t.arena.page(id), nil
-}
-
-// slruRead reads an SLRU page at a barrier; nil if it does not exist.
-func (t *Timeline) slruRead(ctx context.Context, slru pg.OID, no pg.BlockNumber) (pg.Page, error) {
-	f, err := t.slruFork(ctx, slru)
-	if err != nil || no >= f.size {
-		return nil, err
-	}
-	return t.readBlock(ctx, f, no)
-}
-
-func (t *Timeline) needCLOG(ctx context.Context, xid pg.XID) error {
-	if xid < pg.FirstNormalXID {
-		return &pg.CorruptError{What: fmt.Sprintf("end of transaction %d", xid)}
-	}
-	_, err := t.slruPage(ctx, key.CLOG, pg.BlockNumber(xid/clogXactsPage), false)
-	return err
-}
-
-// setCLOG is TransactionIdSetStatusBit.
-func (t *Timeline) setCLOG(ctx context.Context, xid pg.XID, fate byte) error {
-	page, err := t.slruPage(ctx, key.CLOG, pg.BlockNumber(xid/clogXactsPage), false)
-	if err != nil {
-		return err
-	}
-	at, shift := xid%clogXactsPage/clogXactsByte, xid%clogXactsByte*2
-	page[at] = page[at]&^(3<<shift) | fate<<shift
 	return nil
+}
+
+func (t *Timeline) touchSLRU(ctx context.Context, k slru.Kind, f *fork, no uint32) error {
+	blk := pg.BlockNumber(no)
+	id := f.frame(blk)
+	if id != 0 {
+		id = t.own(id)
+	} else {
+		id = t.arena.alloc(f, blk)
+		if page := t.arena.page(id); !t.slruSets[k].Has(no) {
+			clear(page)
+		} else if err := t.loadPage(ctx, f, blk, page); err != nil {
+			t.arena.unlink(id)
+			return err
+		}
+	}
+	t.arena.frames[id].state |= frameUsed | framePinned
+	t.apply.slru = append(t.apply.slru, id)
+	return nil
+}
+
+// rollbackSLRUs lets go of the pages of changes that are not made.
+func (t *Timeline) rollbackSLRUs() {
+	s := &t.apply
+	for _, id := range s.slru {
+		fr := &t.arena.frames[id]
+		if fr.fork == nil {
+			continue // named twice
+		}
+		fr.state &^= framePinned
+		if k := slru.Kind(fr.fork.rel.loc.Spc); !t.slruSets[k].Has(uint32(fr.blk)) {
+			t.arena.unlink(id)
+		}
+	}
+	s.slru, s.changes = s.slru[:0], s.changes[:0]
+}
+
+// finishSLRUs makes the changes.
+func (t *Timeline) finishSLRUs() {
+	s := &t.apply
+	if len(s.changes) == 0 {
+		return
+	}
+	for i := range s.changes {
+		c := &s.changes[i]
+		f := t.slruFork(c.Kind)
+		if !c.CutsSegments() {
+			c.Apply(t.arena.page(f.frame(pg.BlockNumber(c.Page))))
+			continue
+		}
+		for _, gone := range s.sets[c.Kind].Cut(c) {
+			for no := gone.From; no < gone.To; no++ {
+				if id := f.frame(pg.BlockNumber(no)); id != 0 {
+					t.arena.unlink(id)
+				}
+			}
+		}
+	}
+	for _, id := range s.slru {
+		t.arena.frames[id].state &^= framePinned
+		t.markDirty(id)
+	}
+	t.slruSets = s.sets
+	s.slru, s.changes = s.slru[:0], s.changes[:0]
+}
+
+// slruRead reads an SLRU page at a barrier; nil if it does not exist, or is of zeros and in no layer.
+func (t *Timeline) slruRead(ctx context.Context, k slru.Kind, no uint32) (pg.Page, error) {
+	if !t.slruSets[k].Has(no) {
+		return nil, nil
+	}
+	return t.readBlock(ctx, t.slruFork(k), pg.BlockNumber(no))
+}
+
+// SLRUPages lists which pages of an SLRU exist at RedoLSN.
+func (t *Timeline) SLRUPages(k slru.Kind) []slru.Run { return t.slruSets[k].Runs() }
+
+// SLRUPage is a page of an SLRU at RedoLSN, valid, and not to be changed, until the next Apply; ok is false if there is none.
+func (t *Timeline) SLRUPage(ctx context.Context, k slru.Kind, no uint32) (page []byte, ok bool, err error) {
+	if t.failed != nil {
+		return nil, false, t.failed
+	}
+	if !t.slruSets[k].Has(no) {
+		return nil, false, nil
+	}
+	p, err := t.slruRead(ctx, k, no)
+	if p == nil && err == nil {
+		p = zeroPage[:]
+	}
+	return p, err == nil, err
 }
 
 // clogBits is a transaction's status in the commit log; 0 if there is no such page.
 func (t *Timeline) clogBits(xid pg.XID) (byte, error) {
-	no := pg.BlockNumber(xid / clogXactsPage)
+	no := slru.CLOG.Page(uint32(xid))
 	m := t.memo.Load()
 	if m == nil || m.page != no {
-		page, err := t.slruRead(context.Background(), key.CLOG, no)
+		page, err := t.slruRead(context.Background(), slru.CLOG, no)
 		if err != nil {
 			return 0, fmt.Errorf("status of transaction %d: %w", xid, err)
 		}
@@ -121,148 +161,52 @@ func (t *Timeline) clogBits(xid pg.XID) (byte, error) {
 	if m.data == nil {
 		return 0, nil
 	}
-	return m.data[xid%clogXactsPage/clogXactsByte] >> (xid % clogXactsByte * 2) & 3, nil
+	return slru.StatusOf(m.data, xid), nil
 }
 
-// applyClog is clog_redo. Pages cut off stay: nothing asks for them, and they are few.
-func (t *Timeline) applyClog(ctx context.Context, rec *wal.Record) error {
-	switch rec.Op() {
-	case xlrec.ClogZeroPage:
-		return t.zeroPage(ctx, rec, key.CLOG)
-	case xlrec.ClogTruncate:
-		r, err := xlrec.DecodeClogTruncate(rec.Major, rec.Main)
-		if err != nil {
-			return err
-		}
-		if t.checkpoint.OldestXID.Precedes(r.OldestXID) {
-			t.checkpoint.OldestXID, t.checkpoint.OldestXIDDB = r.OldestXID, r.OldestXIDDB
-		}
+// CommitTime is when a transaction committed, by the clock of where it began, and that replication origin, 0 for the
+// primary itself. ok is false if it is not known (TransactionIdGetCommitTsData).
+func (t *Timeline) CommitTime(ctx context.Context, xid pg.XID) (at pg.TimestampTz, origin uint16, ok bool, err error) {
+	c := &t.live.CheckPoint
+	if xid < pg.FirstNormalXID || c.OldestCommitTsXID == 0 || xid.Precedes(c.OldestCommitTsXID) || c.NewestCommitTsXID.Precedes(xid) {
+		return 0, 0, false, nil
 	}
-	return nil
+	page, err := t.slruRead(ctx, slru.CommitTs, slru.CommitTs.Page(uint32(xid)))
+	if err != nil || page == nil {
+		return 0, 0, false, err
+	}
+	at, origin = slru.TimeOf(page, xid)
+	return at, origin, at != 0, nil
 }
 
-func (t *Timeline) zeroPage(ctx context.Context, rec *wal.Record, slru pg.OID) error {
-	no, err := xlrec.DecodeZeroPage(rec.Major, rec.Main)
-	if err != nil {
-		return err
-	}
-	if no >= int64(key.SizeBlock) {
-		return &pg.CorruptError{What: fmt.Sprintf("page number %d", no)}
-	}
-	_, err = t.slruPage(ctx, slru, pg.BlockNumber(no), true)
-	return err
-}
+// membersMax bounds a multixact's members: more than a server can have backends, MaxBackends is below 2^18.
+const membersMax = 1 << 18
 
-// applyMultiXact is multixact_redo.
-func (t *Timeline) applyMultiXact(ctx context.Context, rec *wal.Record) error {
-	switch rec.Op() {
-	case xlrec.MultiXactZeroOffPage:
-		if err := t.zeroPage(ctx, rec, key.MultiOffsets); err != nil {
-			return err
-		}
-		// The first entry may have been set, ahead of the page's own record, by the multixact before it.
-		if p := t.nextMulti; p.id != 0 {
-			return t.setOffset(ctx, p.id, p.offset)
-		}
-	case xlrec.MultiXactZeroMemPage:
-		return t.zeroPage(ctx, rec, key.MultiMembers)
-	case xlrec.MultiXactCreateID:
-		r, err := xlrec.DecodeMultiXactCreate(rec.Main)
-		if err != nil {
-			return err
-		}
-		return t.createMulti(ctx, r)
-	case xlrec.MultiXactTruncateID:
-		r, err := xlrec.DecodeMultiXactTruncate(rec.Main)
-		if err != nil {
-			return err
-		}
-		t.checkpoint.OldestMulti, t.checkpoint.OldestMultiDB = r.EndOffset, r.OldestDB
-	}
-	return nil
-}
-
-// createMulti is RecordNewMultiXact with what follows it. It also sets the offset of the next multixact, which newer
-// minor releases do too: offsets are given out without gaps, so it is known, and a reader needs it for the length.
-func (t *Timeline) createMulti(ctx context.Context, r xlrec.MultiXactCreate) error {
-	n := r.Members.Len()
-	if r.ID == 0 || r.Offset == 0 || n == 0 || n > membersMax {
-		return &pg.CorruptError{What: fmt.Sprintf("multixact %d at %d with %d members", r.ID, r.Offset, n)}
-	}
-	for i := range n {
-		m := r.Members.At(i)
-		if err := t.setMember(ctx, r.Offset+uint32(i), m); err != nil {
-			return err
-		}
-		t.noteXID(m.XID)
-	}
-	next := pendingOffset{nextMultiID(r.ID), r.Offset + uint32(n)}
-	if next.offset == 0 {
-		next.offset = 1 // 0 means there is none
-	}
-	if err := t.setOffset(ctx, next.id, next.offset); err != nil {
-		return err
-	}
-	t.nextMulti = next
-	if err := t.setOffset(ctx, r.ID, r.Offset); err != nil {
-		return err
-	}
-	if multiPrecedes(t.checkpoint.NextMulti, next.id) {
-		t.checkpoint.NextMulti, t.checkpoint.NextMultiOffset = next.id, next.offset
-	}
-	return nil
-}
+func nextMultiID(id pg.MultiXactID) pg.MultiXactID { return max(1, id+1) }
 
 // multiPrecedes is MultiXactIdPrecedes.
 func multiPrecedes(a, b pg.MultiXactID) bool { return int32(a-b) < 0 }
 
-func nextMultiID(id pg.MultiXactID) pg.MultiXactID { return max(1, id+1) }
-
-func (t *Timeline) setOffset(ctx context.Context, id pg.MultiXactID, offset uint32) error {
-	page, err := t.slruPage(ctx, key.MultiOffsets, pg.BlockNumber(id/offsetsPage), false)
-	if err == nil {
-		binary.LittleEndian.PutUint32(page[id%offsetsPage*4:], offset)
-	}
-	return err
-}
-
-// memberAt is where a member's status and id lie on its page (MXOffsetToFlagsOffset, MXOffsetToMemberOffset).
-func memberAt(offset uint32) (no pg.BlockNumber, status, xid int) {
-	group := int(offset/memberGroup) % memberGroupsAt * memberGroupSize
-	i := int(offset % memberGroup)
-	return pg.BlockNumber(offset / membersPage), group + i, group + 4 + 4*i
-}
-
-func (t *Timeline) setMember(ctx context.Context, offset uint32, m xlrec.MultiXactMember) error {
-	no, status, xid := memberAt(offset)
-	page, err := t.slruPage(ctx, key.MultiMembers, no, false)
-	if err == nil {
-		page[status] = byte(m.Status)
-		binary.LittleEndian.PutUint32(page[xid:], uint32(m.XID))
-	}
-	return err
-}
-
 func (t *Timeline) offsetOf(ctx context.Context, id pg.MultiXactID) (uint32, error) {
-	page, err := t.slruRead(ctx, key.MultiOffsets, pg.BlockNumber(id/offsetsPage))
+	page, err := t.slruRead(ctx, slru.Offsets, slru.Offsets.Page(uint32(id)))
 	if err != nil || page == nil {
 		return 0, err
 	}
-	return binary.LittleEndian.Uint32(page[id%offsetsPage*4:]), nil
+	return slru.OffsetOf(page, id), nil
 }
 
 // membersEnd is the offset behind a multixact's members: where those of the next one begin that has been logged. One in between
 // may be assigned and not logged yet (the second corner case of GetMultiXactIdMembers): its members are still zeros.
 func (t *Timeline) membersEnd(ctx context.Context, multi pg.MultiXactID) (uint32, error) {
 	for range membersMax {
-		if multi = nextMultiID(multi); multi == t.checkpoint.NextMulti {
+		if multi = nextMultiID(multi); multi == max(1, t.live.CheckPoint.NextMulti) {
 			break
 		}
 		if end, err := t.offsetOf(ctx, multi); end != 0 || err != nil {
 			return end, err
 		}
 	}
-	return t.checkpoint.NextMultiOffset, nil
+	return max(1, t.live.CheckPoint.NextMultiOffset), nil
 }
 
 // MultiXactUpdater returns the member of a multixact that updated or deleted the tuple; ok is false if all members only
@@ -274,7 +218,7 @@ func (t *Timeline) MultiXactUpdater(multi pg.MultiXactID) (xid pg.XID, ok bool, 
 		return 0, false, fmt.Errorf("multixact %d: %w", multi, err)
 	}
 	end := uint32(0)
-	if start != 0 && multiPrecedes(multi, t.checkpoint.NextMulti) {
+	if start != 0 && multiPrecedes(multi, t.live.CheckPoint.NextMulti) {
 		if end, err = t.membersEnd(ctx, multi); err != nil {
 			return 0, false, fmt.Errorf("multixact %d: %w", multi, err)
 		}
@@ -283,17 +227,16 @@ func (t *Timeline) MultiXactUpdater(multi pg.MultiXactID) (xid pg.XID, ok bool, 
 		return 0, false, &pg.CorruptError{LSN: t.redoLSN, What: fmt.Sprintf("multixact %d has members from %d to %d", multi, start, end)}
 	}
 	for at := start; at != end; at++ {
-		no, statusAt, xidAt := memberAt(at)
-		page, err := t.slruRead(ctx, key.MultiMembers, no)
+		no := slru.Members.Page(at)
+		page, err := t.slruRead(ctx, slru.Members, no)
 		if err != nil {
 			return 0, false, fmt.Errorf("multixact %d: %w", multi, err)
 		}
 		if page == nil {
 			return 0, false, &pg.CorruptError{LSN: t.redoLSN, What: fmt.Sprintf("multixact %d: no page for member %d", multi, at)}
 		}
-		member := pg.XID(binary.LittleEndian.Uint32(page[xidAt:]))
-		if member != 0 && xlrec.MultiXactStatus(page[statusAt]).IsUpdate() {
-			return member, true, nil // there is at most one
+		if m := slru.MemberOf(page, at); m.XID != 0 && m.Status.IsUpdate() {
+			return m.XID, true, nil // there is at most one
 		}
 	}
 	return 0, false, nil

@@ -9,6 +9,7 @@ import (
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/xlrec"
+	"github.com/tarn-db/tarn/pageserver/slru"
 )
 
 func createMulti(tl *Timeline, id, offset uint32, members ...uint32) *wal.Record {
@@ -22,16 +23,16 @@ func TestMultiXacts(t *testing.T) {
 		name       string
 		id, offset uint32
 	}{
-		{"first", 1, 1}, {"offset page ends", offsetsPage - 3, 50}, {"member page ends", 10, membersPage - 3}, {"members wrap", 10, 0xFFFFFFF9},
+		{"first", 1, 1}, {"offset page ends", slru.OffsetsPerPage - 3, 50}, {"member page ends", 10, slru.MembersPerPage - 3}, {"members wrap", 10, 0xFFFFFFF9},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tl := importPages(t, Options{Store: objstore.NewMem()}, 1)
-			tl.checkpoint.NextMulti, tl.checkpoint.NextMultiOffset = pg.MultiXactID(c.id), c.offset
+			tl.live.CheckPoint.NextMulti, tl.live.CheckPoint.NextMultiOffset = pg.MultiXactID(c.id), c.offset
 			want := map[pg.MultiXactID]pg.XID{}
 			id, offset := c.id, c.offset
 			for i := range uint32(8) {
-				if id%offsetsPage == 0 {
-					apply(t, tl, record(tl, wal.RMMultiXact, xlrec.MultiXactZeroOffPage, 0, u32s(id/offsetsPage)))
+				if id%slru.OffsetsPerPage == 0 {
+					apply(t, tl, record(tl, wal.RMMultiXact, xlrec.MultiXactZeroOffPage, 0, u32s(id/slru.OffsetsPerPage)))
 				}
 				members := []uint32{2000 + i, lock, 3000 + i, update}
 				want[pg.MultiXactID(id)] = pg.XID(3000 + i)
@@ -74,13 +75,12 @@ func TestMultiXacts(t *testing.T) {
 func TestMultiXactBehindIsNotLogged(t *testing.T) {
 	tl := importPages(t, Options{Store: objstore.NewMem()}, 1)
 	defer tl.Close()
-	tl.checkpoint.NextMulti, tl.checkpoint.NextMultiOffset = 5, 50
+	tl.live.CheckPoint.NextMulti, tl.live.CheckPoint.NextMultiOffset = 5, 50
 	const update, lock = uint32(xlrec.MultiXactUpdate), uint32(xlrec.MultiXactForKeyShare)
 	apply(t, tl, createMulti(tl, 5, 50, 2000, lock, 3000, update))
 	apply(t, tl, createMulti(tl, 7, 54, 2002, lock, 3002, update))
-	if err := tl.setOffset(context.Background(), 6, 0); err != nil {
-		t.Fatal(err)
-	}
+	unset := slru.Change{Kind: slru.Offsets, Op: slru.Offset, ID: 6}
+	unset.Apply(tl.arena.page(tl.slruFork(slru.Offsets).frame(0)))
 	for multi, want := range map[pg.MultiXactID]pg.XID{5: 3000, 7: 3002} {
 		if got, ok, err := tl.MultiXactUpdater(multi); err != nil || !ok || got != want {
 			t.Errorf("updater of %d is %d, %v, %v; want %d", multi, got, ok, err, want)
@@ -103,9 +103,9 @@ func TestNextXID(t *testing.T) {
 		{1000, 999, 1000}, {1000, 1000, 1001}, {1000, 0, 1000}, {1000, 5000, 5001}, {0xFFFFFFFF, 0xFFFFFFFF, 1<<32 | 3},
 		{0xFFFFFFF0, 5, 1<<32 | 6}, {1<<32 | 6, 0xFFFFFFF0, 1<<32 | 6}, {2<<32 | 100, 2, 2<<32 | 100},
 	} {
-		tl.checkpoint.NextXID = c.next
-		if tl.noteXID(c.seen); tl.checkpoint.NextXID != c.want {
-			t.Errorf("next %#x after %d is %#x, want %#x", c.next, c.seen, tl.checkpoint.NextXID, c.want)
+		tl.live.CheckPoint.NextXID = c.next
+		if tl.live.NoteXID(c.seen); tl.live.CheckPoint.NextXID != c.want {
+			t.Errorf("next %#x after %d is %#x, want %#x", c.next, c.seen, tl.live.CheckPoint.NextXID, c.want)
 		}
 	}
 }

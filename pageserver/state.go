@@ -1,6 +1,7 @@
 package pageserver
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -11,8 +12,11 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/pg/control"
 	"github.com/tarn-db/tarn/internal/pg/xlrec"
+	"github.com/tarn-db/tarn/pageserver/cluster"
 	"github.com/tarn-db/tarn/pageserver/key"
+	"github.com/tarn-db/tarn/pageserver/slru"
 )
 
 // A state object holds what is not in pages:
@@ -20,7 +24,7 @@ import (
 //	0 magic "TARNTLST"   8 version uint32   12 length of the rest uint32, bytes   16 CRC32C of it uint32   20 JSON of savedState
 const (
 	stateMagic      = "TARNTLST"
-	stateVersion    = 1
+	stateVersion    = 2 // 1 is read too: it had the fields marked so, and neither Cluster nor SLRUs
 	stateHeaderSize = 20
 )
 
@@ -29,21 +33,30 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // savedState is a timeline's state at LSN apart from pages, the relation directory and the small files, which are
 // values in layers.
 type savedState struct {
-	LSN         pg.LSN            `json:"lsn"`
-	Consistent  pg.LSN            `json:"consistent_lsn"`
-	Timeline    pg.TimelineID     `json:"wal_timeline"`
-	CheckPoint  xlrec.CheckPoint  `json:"checkpoint"` // with counters as they are at LSN
-	Checksums   bool              `json:"data_checksums"`
-	WALLogHints bool              `json:"wal_log_hints"`
-	WALLevel    xlrec.WALLevel    `json:"wal_level"`
-	Oldest      pg.XID            `json:"oldest_running_xid"`
-	Inherited   inherited         `json:"inherited_xids"`
-	CommitLSN   pg.LSN            `json:"last_commit_lsn"`
-	CommitTime  time.Time         `json:"last_commit_time"`
-	Dirty       []savedDirty      `json:"dirty"`         // since the last publication known to have succeeded
-	Open        []savedOpenBlocks `json:"open"`          // blocks of transactions that had not ended
-	Invalid     []savedInvalid    `json:"invalid_pages"` // see Timeline.invalid
-	Copies      []copiedDatabase  `json:"copied_databases,omitempty"`
+	LSN        pg.LSN            `json:"lsn"`
+	Consistent pg.LSN            `json:"consistent_lsn"`
+	Cluster    cluster.State     `json:"cluster"` // as it is at LSN
+	SLRUs      slru.Sets         `json:"slru_pages"`
+	Checksums  bool              `json:"data_checksums"`
+	Oldest     pg.XID            `json:"oldest_running_xid"`
+	Inherited  inherited         `json:"inherited_xids"`
+	CommitLSN  pg.LSN            `json:"last_commit_lsn"`
+	CommitTime time.Time         `json:"last_commit_time"`
+	Dirty      []savedDirty      `json:"dirty"`         // since the last publication known to have succeeded
+	Open       []savedOpenBlocks `json:"open"`          // blocks of transactions that had not ended
+	Invalid    []savedInvalid    `json:"invalid_pages"` // see Timeline.invalid
+	Copies     []copiedDatabase  `json:"copied_databases,omitempty"`
+
+	version uint32
+	savedState1
+}
+
+// savedState1 is what version 1 had in Cluster's place.
+type savedState1 struct {
+	Timeline    pg.TimelineID    `json:"wal_timeline,omitempty"`
+	CheckPoint  xlrec.CheckPoint `json:"checkpoint,omitzero"`
+	WALLogHints bool             `json:"wal_log_hints,omitempty"`
+	WALLevel    xlrec.WALLevel   `json:"wal_level,omitempty"`
 }
 
 type savedDirty struct {
@@ -100,7 +113,8 @@ func decodeState(b []byte) (s savedState, err error) {
 	if len(b) < stateHeaderSize || string(b[:8]) != stateMagic {
 		return corrupt("no magic")
 	}
-	if v := binary.LittleEndian.Uint32(b[8:]); v != stateVersion {
+	v := binary.LittleEndian.Uint32(b[8:])
+	if v == 0 || v > stateVersion {
 		return s, fmt.Errorf("%w: state version %d, this tarn reads %d: use a newer tarn", ErrVersion, v, stateVersion)
 	}
 	body := b[stateHeaderSize:]
@@ -110,6 +124,7 @@ func decodeState(b []byte) (s savedState, err error) {
 	if err := json.Unmarshal(body, &s); err != nil {
 		return corrupt("%v", err)
 	}
+	s.version = v
 	for i := range s.Dirty {
 		s.Dirty[i].blocks = roaring.New()
 		if err := s.Dirty[i].blocks.UnmarshalBinary(s.Dirty[i].Blocks); err != nil {
@@ -133,9 +148,8 @@ func decodeState(b []byte) (s savedState, err error) {
 // snapshot copies the state for a flush, at a barrier.
 func (t *Timeline) snapshot() *savedState {
 	s := &savedState{
-		LSN: t.redoLSN, Consistent: t.consistent, Timeline: t.walTimeline, CheckPoint: t.checkpoint, Checksums: t.checksums,
-		WALLogHints: t.walLogHints, WALLevel: t.walLevel, Oldest: t.oldestRunning, Inherited: t.inherited, CommitLSN: t.commitLSN, CommitTime: t.commitTime,
-		Copies: slices.Clone(t.copies),
+		LSN: t.redoLSN, Consistent: t.consistent, Cluster: t.live, SLRUs: t.slruSets, Checksums: t.checksums,
+		Oldest: t.oldestRunning, Inherited: t.inherited, CommitLSN: t.commitLSN, CommitTime: t.commitTime, Copies: slices.Clone(t.copies),
 	}
 	// What is taken is not published until Published says so.
 	for _, set := range []DirtySet{t.dirty, t.taken} {
@@ -157,10 +171,15 @@ func (t *Timeline) snapshot() *savedState {
 }
 
 // restore is the inverse of snapshot. The relation directory has been loaded.
-func (t *Timeline) restore(s *savedState) {
-	t.redoLSN, t.consistent, t.walTimeline, t.checkpoint, t.checksums = s.LSN, s.Consistent, s.Timeline, s.CheckPoint, s.Checksums
+func (t *Timeline) restore(ctx context.Context, s *savedState) error {
+	if s.version < 2 {
+		if err := t.upgradeState(ctx, s); err != nil {
+			return err
+		}
+	}
+	t.redoLSN, t.consistent, t.live, t.slruSets, t.checksums = s.LSN, s.Consistent, s.Cluster, s.SLRUs, s.Checksums
 	t.inherited, t.copies = s.Inherited, s.Copies
-	t.walLogHints, t.walLevel, t.oldestRunning, t.commitLSN, t.commitTime = s.WALLogHints, s.WALLevel, s.Oldest, s.CommitLSN, s.CommitTime
+	t.oldestRunning, t.commitLSN, t.commitTime = s.Oldest, s.CommitLSN, s.CommitTime
 	for i := range s.Dirty {
 		d := &s.Dirty[i]
 		if rel := t.rels[d.Rel]; rel != nil && rel.created == d.Created {
@@ -180,4 +199,33 @@ func (t *Timeline) restore(s *savedState) {
 	for _, p := range s.Invalid {
 		t.invalid[key.Key(p.Key)] = p.LSN
 	}
+	return nil
+}
+
+// upgradeState fills in what version 1 did not keep: from the base backup's pg_control, and from the SLRUs' sizes. Commit
+// times were passed over and are gone; a resync brings them back.
+func (t *Timeline) upgradeState(ctx context.Context, s *savedState) error {
+	c, err := control.Parse(t.small[key.OfControl()])
+	if err != nil {
+		return fmt.Errorf("timeline state of version 1: %w", err)
+	}
+	live := cluster.New(&c)
+	live.CheckPoint, live.Timeline, live.OldestCLOGXID = s.CheckPoint, s.Timeline, s.CheckPoint.OldestXID
+	live.CheckPoint.OldestCommitTsXID, live.CheckPoint.NewestCommitTsXID = 0, 0
+	live.Settings.WALLogHints, live.Settings.WALLevel = s.WALLogHints, s.WALLevel
+	s.Cluster, s.savedState1 = live, savedState1{}
+	for _, k := range []slru.Kind{slru.CLOG, slru.Offsets, slru.Members} {
+		value, ok, err := t.lookup(ctx, t.slruFork(k).key(key.SizeBlock), 0)
+		if err != nil {
+			return fmt.Errorf("size of %s: %w", k, err)
+		}
+		if !ok || len(value) != 4 {
+			continue
+		}
+		n := min(binary.LittleEndian.Uint32(value), k.PagesMax())
+		for no := uint32(0); no < n; no += slru.SegmentPages {
+			s.SLRUs[k].Add(min(no+slru.SegmentPages, n) - 1)
+		}
+	}
+	return nil
 }

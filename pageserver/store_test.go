@@ -133,14 +133,14 @@ func TestParsePath(t *testing.T) {
 		want string
 	}{
 		{0, "base/5/1259", "00 1663/5/1259 main 0"}, {0, "./base/5/1259_vm", "00 1663/5/1259 vm 0"}, {0, "base/5/1259.3", "00 1663/5/1259 main 3"},
-		{0, "base/5/1259_init.1", ""}, {0, "base/5/1259_init", "00 1663/5/1259 init 0"}, {0, "base/5/1259_fsm", ""}, {0, "base/5/t4_1259", ""},
+		{0, "base/5/1259_init.1", ""}, {0, "base/5/1259_init", "00 1663/5/1259 init 0"}, {0, "base/5/1259_fsm", "00 1663/5/1259 fsm 0"}, {0, "base/5/t4_1259", ""},
 		{0, "base/5/pg_filenode.map", "03 1663/5/0 main 0"}, {0, "base/5/PG_VERSION", ""}, {0, "global/pg_control", "05 0/0/0 main 0"},
 		{0, "global/1262", "00 1664/0/1262 main 0"}, {0, "global/pg_filenode.map", "03 1664/0/0 main 0"}, {0, "global/pg_internal.init", ""},
 		{16400, "PG_15_202209061/5/16384", "00 16400/5/16384 main 0"}, {16400, "base/5/1", ""}, {0, "pg_tblspc/16400/PG_15_1/5/7", "00 16400/5/7 main 0"},
 		{0, "pg_xact/001A", "02 0/0/0 main 26"}, {0, "pg_multixact/members/0000", "02 2/0/0 main 0"}, {0, "pg_multixact/offsets/0010", "02 1/0/0 main 16"},
 		{0, "pg_twophase/0000029A", "04 0/0/0 main 666"}, {0, "pg_twophase/000000000000029A", "04 0/0/0 main 666"}, {0, "pg_wal/000000010000000000000001", ""},
 		{0, "postgresql.conf", ""}, {0, "backup_label", ""}, {0, "base/pgsql_tmp/x", ""}, {0, "../base/5/1", "00 1663/5/1 main 0"}, {0, "", ""},
-		{0, "pg_commit_ts/0000", ""}, {0, "base/0/1259", ""}, {0, "base/5/99999999999", ""}, {0, "base/5/1259.0", ""},
+		{0, "pg_commit_ts/0000", "02 3/0/0 main 0"}, {0, "base/0/1259", ""}, {0, "base/5/99999999999", ""}, {0, "base/5/1259.0", ""},
 	} {
 		got := ""
 		if f, ok := parsePath(c.spc, c.path); ok {

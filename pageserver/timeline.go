@@ -13,13 +13,14 @@ import (
 	"time"
 
 	"github.com/tarn-db/tarn/ingest/wal"
-	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/control"
 	"github.com/tarn-db/tarn/internal/pg/xlrec"
+	"github.com/tarn-db/tarn/pageserver/cluster"
 	"github.com/tarn-db/tarn/pageserver/key"
 	"github.com/tarn-db/tarn/pageserver/redo"
+	"github.com/tarn-db/tarn/pageserver/slru"
 )
 
 var (
@@ -28,7 +29,7 @@ var (
 	// ErrOpaque: a record whose redo is not built changed the relation; its pages are not known.
 	ErrOpaque = errors.New("the relation's pages are not known: a record of a kind that is not redone changed it")
 	// ErrWALMinimal: the primary has written WAL that does not hold every change.
-	ErrWALMinimal = fault.New(fault.WALMinimal, "the primary ran with wal_level=minimal: its WAL has a gap. Set wal_level=replica and take a new base backup with resync")
+	ErrWALMinimal = cluster.ErrWALMinimal
 )
 
 // Options are fixed at Open.
@@ -82,28 +83,25 @@ type Timeline struct {
 	arena  *arena
 	env    redo.Env
 
-	major       pg.Major
-	systemID    uint64
-	walTimeline pg.TimelineID
-	consistent  pg.LSN
-	redoLSN     pg.LSN
-	resumeLSN   atomic.Uint64
-	failed      error // nothing can be applied any more
+	major      pg.Major
+	systemID   uint64
+	consistent pg.LSN
+	redoLSN    pg.LSN
+	resumeLSN  atomic.Uint64
+	failed     error // nothing can be applied any more
 
 	checksums     bool
-	walLogHints   bool
-	walLevel      xlrec.WALLevel
-	checkpoint    xlrec.CheckPoint // the last one, its counters kept up to date
-	oldestRunning pg.XID           // an older id that has not committed has ended
+	live          cluster.State // counters, settings, origins as they are at redoLSN
+	oldestRunning pg.XID        // an older id that has not committed has ended
 	prepared      map[pg.XID][]pg.XID
 	inherited     inherited
-	nextMulti     pendingOffset
 	commitLSN     pg.LSN
 	commitTime    time.Time
 
 	rels        map[pg.RelFileLocator]*relation
 	recentRels  [recentRels]*relation // by file number, modulo: what relation found last
-	slrus       [3]*relation
+	slrus       [slru.Kinds]*relation
+	slruSets    slru.Sets          // which of their pages exist
 	storedSmall map[key.Key]bool   // of small: some layer has it
 	small       map[key.Key][]byte // values that are not pages: relation maps, prepared transactions, pg_control
 	relMaps     map[pg.OID]map[pg.OID]pg.OID
@@ -154,6 +152,7 @@ func newTimeline(o Options) *Timeline {
 	}
 	for i := range t.slrus {
 		t.slrus[i] = &relation{loc: pg.RelFileLocator{Spc: pg.OID(i)}, kind: key.SLRU}
+		t.slrus[i].forks[pg.MainFork].Store(&fork{rel: t.slrus[i], exists: true})
 	}
 	t.layers.Store(newLayerSet(nil))
 	t.flusher.init(o)
@@ -193,7 +192,9 @@ func (t *Timeline) load(ctx context.Context) error {
 	if err := t.loadDirectory(ctx); err != nil {
 		return err
 	}
-	t.restore(&s)
+	if err := t.restore(ctx, &s); err != nil {
+		return err
+	}
 	t.resumeLSN.Store(uint64(s.LSN))
 	t.updateEnv()
 	return nil
@@ -283,7 +284,7 @@ func (t *Timeline) parseRelMap(db pg.OID, file []byte) error {
 }
 
 // updateEnv follows settings of the primary that redo depends on (XLogHintBitIsNeeded).
-func (t *Timeline) updateEnv() { t.env.HintsLogged = t.checksums || t.walLogHints }
+func (t *Timeline) updateEnv() { t.env.HintsLogged = t.checksums || t.live.Settings.WALLogHints }
 
 // RedoLSN is the end of the last record applied.
 func (t *Timeline) RedoLSN() pg.LSN { return t.redoLSN }
@@ -302,10 +303,13 @@ func (t *Timeline) Major() pg.Major { return t.major }
 func (t *Timeline) SystemID() uint64 { return t.systemID }
 
 // WALTimeline is the WAL timeline of the last record applied.
-func (t *Timeline) WALTimeline() pg.TimelineID { return t.walTimeline }
+func (t *Timeline) WALTimeline() pg.TimelineID { return t.live.Timeline }
 
 // CheckPoint is the last checkpoint with its counters as they are at RedoLSN.
-func (t *Timeline) CheckPoint() xlrec.CheckPoint { return t.checkpoint }
+func (t *Timeline) CheckPoint() xlrec.CheckPoint { return t.live.CheckPoint }
+
+// Cluster is what the WAL says of the cluster apart from pages, as of RedoLSN.
+func (t *Timeline) Cluster() cluster.State { return t.live }
 
 // LastCommit is the end of the last commit record applied and the time it names, as the primary's clock had it.
 func (t *Timeline) LastCommit() (pg.LSN, time.Time) { return t.commitLSN, t.commitTime }

@@ -1,7 +1,6 @@
 package pageserver
 
 import (
-	"context"
 	"fmt"
 	"slices"
 
@@ -9,6 +8,7 @@ import (
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/xlrec"
 	"github.com/tarn-db/tarn/pageserver/key"
+	"github.com/tarn-db/tarn/pageserver/slru"
 )
 
 // XIDState is what became of a transaction.
@@ -33,17 +33,15 @@ func (s XIDState) String() string {
 	return fmt.Sprintf("state %d", uint8(s))
 }
 
-// applyXact ends and prepares transactions (xact_redo).
-func (t *Timeline) applyXact(ctx context.Context, rec *wal.Record) error {
+// applyXact ends and prepares transactions (xact_redo). The commit log and the counters are follow's.
+func (t *Timeline) applyXact(rec *wal.Record) error {
 	switch rec.Info & xlrec.XactOpMask {
 	case xlrec.XactCommit, xlrec.XactCommitPrepared:
 		r, err := xlrec.DecodeCommit(rec.Major, rec.Main, rec.Info)
 		if err != nil {
 			return err
 		}
-		if err := t.endAll(ctx, rec.XID, r.PreparedXID, r.Subxacts, clogCommitted); err != nil {
-			return err
-		}
+		t.endAll(rec.XID, r.PreparedXID, r.Subxacts, true)
 		t.commitLSN, t.commitTime = rec.End, r.Time.Time()
 		t.stats.commits++
 		t.dropAll(r.DroppedRels)
@@ -52,9 +50,7 @@ func (t *Timeline) applyXact(ctx context.Context, rec *wal.Record) error {
 		if err != nil {
 			return err
 		}
-		if err := t.endAll(ctx, rec.XID, r.PreparedXID, r.Subxacts, clogAborted); err != nil {
-			return err
-		}
+		t.endAll(rec.XID, r.PreparedXID, r.Subxacts, false)
 		t.dropAll(r.DroppedRels)
 	case xlrec.XactPrepare:
 		p, err := xlrec.DecodePrepare(rec.Major, rec.Main)
@@ -63,9 +59,6 @@ func (t *Timeline) applyXact(ctx context.Context, rec *wal.Record) error {
 		}
 		t.notePrepared(p)
 		t.setSmall(key.OfTwoPhase(p.XID), slices.Clone(p.State))
-	case xlrec.XactAssignment, xlrec.XactInvalidations:
-	default:
-		return &pg.CorruptError{What: fmt.Sprintf("unknown transaction record %#02x", rec.Info)}
 	}
 	return nil
 }
@@ -78,38 +71,17 @@ func (t *Timeline) notePrepared(p xlrec.Prepare) {
 	t.prepared[p.XID] = subs
 }
 
-// endAll sets the fate of a transaction and its subtransactions. prepared is the transaction's id if it was prepared.
-func (t *Timeline) endAll(ctx context.Context, xid, prepared pg.XID, subs xlrec.XIDs, fate byte) error {
+// endAll ends a transaction and its subtransactions. prepared is the transaction's id if it was prepared.
+func (t *Timeline) endAll(xid, prepared pg.XID, subs xlrec.XIDs, committed bool) {
 	if prepared != 0 {
 		xid = prepared
-	}
-	// First bring in every page of the commit log that is needed: that can fail, the rest cannot.
-	if err := t.needCLOG(ctx, xid); err != nil {
-		return err
-	}
-	for i := range subs.Len() {
-		if err := t.needCLOG(ctx, subs.At(i)); err != nil {
-			return err
-		}
-	}
-	committed := fate == clogCommitted
-	for i := range subs.Len() {
-		if err := t.setCLOG(ctx, subs.At(i), fate); err != nil {
-			return err
-		}
-		t.noteXID(subs.At(i))
-		t.endXact(subs.At(i), committed)
-	}
-	if err := t.setCLOG(ctx, xid, fate); err != nil {
-		return err
-	}
-	t.endXact(xid, committed)
-	if prepared != 0 {
-		t.noteXID(prepared)
 		delete(t.prepared, prepared)
 		t.setSmall(key.OfTwoPhase(prepared), nil)
 	}
-	return nil
+	for i := range subs.Len() {
+		t.endXact(subs.At(i), committed)
+	}
+	t.endXact(xid, committed)
 }
 
 func (t *Timeline) dropAll(rels xlrec.Rels) {
@@ -126,18 +98,18 @@ func (t *Timeline) XIDStatus(xid pg.XID) (XIDState, error) {
 		return Aborted, nil
 	case xid < pg.FirstNormalXID:
 		return Committed, nil
-	case xid.Precedes(t.checkpoint.OldestXID):
+	case xid.Precedes(t.live.CheckPoint.OldestXID), xid.Precedes(t.live.OldestCLOGXID):
 		return Committed, nil
-	case !xid.Precedes(pg.XID(t.checkpoint.NextXID)):
+	case !xid.Precedes(pg.XID(t.live.CheckPoint.NextXID)):
 		return InProgress, nil
 	}
 	bits, err := t.clogBits(xid)
 	switch {
 	case err != nil:
 		return InProgress, err
-	case bits == clogCommitted:
+	case bits == slru.CLOGCommitted:
 		return Committed, nil
-	case bits == clogAborted:
+	case bits == slru.CLOGAborted:
 		return Aborted, nil
 	case xid.Precedes(t.oldestRunning) && !t.isPrepared(xid):
 		return Aborted, nil

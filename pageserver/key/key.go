@@ -21,7 +21,7 @@ const Size = 18
 //	kind        tablespace  database  relation  fork  block             value
 //	Block       OID         OID       file no.  fork  block             page, 8192 bytes; SizeBlock: the fork's size
 //	Relation    OID         OID       file no.  0     0                 when the relation was created, its cuts
-//	SLRU        SLRU no.    0         0         0     page              SLRU page, 8192 bytes; SizeBlock: its size
+//	SLRU        SLRU no.    0         0         0     page              SLRU page, 8192 bytes; SizeBlock: its size, of former versions
 //	RelMap      OID         OID       0         0     0                 pg_filenode.map
 //	TwoPhase    0           0         0         0     transaction id    state data of a prepared transaction
 //	Control     0           0         0         0     0                 pg_control of the base backup
@@ -50,6 +50,7 @@ const (
 	CLOG         pg.OID = 0
 	MultiOffsets pg.OID = 1
 	MultiMembers pg.OID = 2
+	CommitTs     pg.OID = 3
 )
 
 // Make encodes a key from its fields.

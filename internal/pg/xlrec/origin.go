@@ -56,3 +56,6 @@ func DecodeLogicalMessage(main []byte) (LogicalMessage, error) {
 	r.Message = c.bytes(int(size))
 	return r, c.done()
 }
+
+// LogicalMessageOp is the only record type of RM_LOGICALMSG_ID (XLOG_LOGICAL_MESSAGE).
+const LogicalMessageOp = 0x00
