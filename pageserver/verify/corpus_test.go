@@ -35,7 +35,7 @@ func corpusTime(t *testing.T) time.Duration {
 // corpusSettings make the server log its own images and keep all WAL. Background work comes often, so that its
 // records are in short runs too.
 var corpusSettings = map[string]string{
-	"wal_consistency_checking": "heap,heap2", "wal_keep_size": "60GB", "max_wal_size": "60GB",
+	"wal_consistency_checking": "all", "wal_keep_size": "60GB", "max_wal_size": "60GB",
 	"fsync": "off", "synchronous_commit": "off", "max_prepared_transactions": "20", "checkpoint_timeout": "30s",
 	"autovacuum_naptime": "1s", "autovacuum_vacuum_cost_delay": "0", "allow_in_place_tablespaces": "on",
 	"deadlock_timeout": "50ms", "lock_timeout": "2s", "shared_buffers": "32MB",

@@ -3,8 +3,11 @@ package verify
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 
+	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/pageserver/datadir"
 	"github.com/tarn-db/tarn/pageserver/redo"
@@ -16,7 +19,7 @@ type Lookup func(f datadir.Fork, blk pg.BlockNumber, dst pg.Page) (known bool, e
 
 // PageDifference is one page that is not what the data directory holds.
 type PageDifference struct {
-	Name   string         `json:"relation"` // spc/db/rel
+	Name   string         `json:"relation"` // spc/db/rel, or the file
 	Fork   string         `json:"fork"`
 	Block  pg.BlockNumber `json:"block"`
 	Ours   pg.LSN         `json:"lsn"`        // of redo's page
@@ -26,35 +29,60 @@ type PageDifference struct {
 }
 
 func (d PageDifference) String() string {
+	if d.Fork == "" {
+		return fmt.Sprintf("%s page %d: %s", d.Name, d.Block, d.Bytes)
+	}
 	return fmt.Sprintf("relation %s fork %s block %d (LSN %s, the server's %s) differs at bytes %v: %s",
 		d.Name, d.Fork, d.Block, d.Ours, d.Theirs, d.Ranges, d.Bytes)
 }
 
+// FinalPages is the part of the figures that the pages of one resource manager, or the files of one kind, have.
+type FinalPages struct {
+	Pages   int64 `json:"pages"` // compared
+	Differ  int64 `json:"differ"`
+	Unknown int64 `json:"unknown,omitempty"` // Lookup does not know them, or nobody knows what may differ on them
+}
+
 // Final is the comparison of pages with a data directory.
 type Final struct {
-	HeapPages int64            `json:"heap_pages"` // compared
-	VMPages   int64            `json:"vm_pages"`   // compared, bit by bit
-	Differ    int64            `json:"differ"`
-	Unknown   int64            `json:"unknown"` // pages Lookup does not know
-	First     []PageDifference `json:"first,omitempty"`
+	HeapPages int64                 `json:"heap_pages"` // compared
+	VMPages   int64                 `json:"vm_pages"`   // compared, bit by bit
+	ByRmgr    map[string]FinalPages `json:"by_rmgr"`
+	Files     map[string]FinalPages `json:"files,omitempty"` // beside the relations: transaction logs by page, maps, control file
+	Differ    int64                 `json:"differ"`
+	Unknown   int64                 `json:"unknown"`
+	Extra     int64                 `json:"extra"` // pages redo has and the server has not
+	First     []PageDifference      `json:"first,omitempty"`
 }
 
 // OK says that pages were compared and none differed.
-func (f *Final) OK() bool { return f.HeapPages > 0 && f.Differ == 0 }
+func (f *Final) OK() bool { return f.HeapPages > 0 && f.Differ == 0 && f.Extra == 0 }
 
-// ComparePages compares every heap page and visibility map page in the data directory of a stopped server with what
-// lookup has: heap pages masked as MaskHeap does, map pages but for their headers. Unlogged relations and free space maps are
-// not in the WAL and are left out, and so are pages of indexes and sequences, which are told by their special space, and
-// databases that are not whole.
+func (f *Final) differ(d PageDifference) {
+	f.Differ++
+	if len(f.First) < mismatchesMax {
+		f.First = append(f.First, d)
+	}
+}
+
+// ComparePages compares every page in the data directory of a stopped server with what lookup has, masked as the pages of its
+// resource manager are, map pages but for their headers. Unlogged relations and free space maps are not in the WAL and are
+// left out, and so are databases that are not whole.
 func ComparePages(ctx context.Context, dataDir string, lookup Lookup) (Final, error) {
 	dir, err := datadir.Open(dataDir)
 	if err != nil {
 		return Final{}, err
 	}
 	defer dir.Close()
+	c := comparer{dir: dir, lookup: lookup}
+	return c.all(ctx)
+}
+
+// loggedForks lists the forks whose pages are in the WAL: of an unlogged relation that is what it is reset to after a crash.
+func loggedForks(dir *datadir.Dir) (list []datadir.Fork, err error) {
 	forks, err := dir.Forks()
 	if err != nil {
-		return Final{}, err
+		return nil, err
 	}
 	unlogged := map[pg.RelFileLocator]bool{}
 	for _, f := range forks {
@@ -64,32 +92,53 @@ func ComparePages(ctx context.Context, dataDir string, lookup Lookup) (Final, er
 	}
 	whole, err := wholeDatabases(dir)
 	if err != nil {
-		return Final{}, err
+		return nil, err
 	}
-	c := comparer{dir: dir, lookup: lookup}
 	for _, f := range forks {
-		if unlogged[f.Rel] || f.Fork != pg.MainFork && f.Fork != pg.VMFork {
-			continue
-		}
-		if f.Rel.DB != 0 && !whole[f.Rel.DB] {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return c.final, err
-		}
-		if err := c.fork(f); err != nil {
-			return c.final, err
+		logged := f.Fork == pg.InitFork || !unlogged[f.Rel] && f.Fork != pg.FSMFork
+		if logged && (f.Rel.DB == 0 || whole[f.Rel.DB]) {
+			list = append(list, f)
 		}
 	}
-	return c.final, nil
+	return list, nil
 }
 
 type comparer struct {
 	dir          *datadir.Dir
 	lookup       Lookup
+	lost         func(f datadir.Fork, blk pg.BlockNumber) bool // nil: no map page is one the WAL does not hold
 	final        Final
+	byRmgr       map[wal.RMID]*FinalPages
 	ours, theirs [pg.BlockSize]byte
 	scratch      redo.Scratch
+}
+
+// all compares every fork.
+func (c *comparer) all(ctx context.Context) (Final, error) {
+	forks, err := loggedForks(c.dir)
+	if err != nil {
+		return Final{}, err
+	}
+	c.byRmgr = map[wal.RMID]*FinalPages{}
+	for _, f := range forks {
+		if err := ctx.Err(); err != nil {
+			return c.finish(), err
+		}
+		if err := c.fork(f); err != nil {
+			return c.finish(), err
+		}
+	}
+	return c.finish(), nil
+}
+
+// finish adds up what is kept in pieces.
+func (c *comparer) finish() Final {
+	c.final.ByRmgr = map[string]FinalPages{}
+	for rmid, n := range c.byRmgr {
+		c.final.ByRmgr[rmid.String()] = *n
+		c.final.Unknown += n.Unknown
+	}
+	return c.final
 }
 
 func (c *comparer) fork(f datadir.Fork) error {
@@ -97,61 +146,106 @@ func (c *comparer) fork(f datadir.Fork) error {
 	if err != nil {
 		return err
 	}
+	rmid, told := wal.RMHeap, f.Fork == pg.VMFork
 	for blk := range n {
 		ours, theirs := pg.Page(c.ours[:]), pg.Page(c.theirs[:])
 		if _, err := c.dir.ReadPage(f, blk, theirs); err != nil {
 			return err
 		}
-		if f.Fork == pg.MainFork && !theirs.IsNew() && theirs.Special() != pg.BlockSize {
-			return nil // an index or a sequence: so are its other pages
+		if !told && !theirs.IsNew() {
+			rmid, told = managerOf(theirs), true
 		}
 		known, err := c.lookup(f, blk, ours)
 		if err != nil {
 			return err
 		}
+		count := c.byRmgr[rmid]
+		if count == nil {
+			count = &FinalPages{}
+			c.byRmgr[rmid] = count
+		}
 		if !known {
-			c.final.Unknown++
+			count.Unknown++
 			continue
 		}
-		c.page(f, blk, ours, theirs)
+		equal, diffs, err := c.page(rmid, f, blk, ours, theirs)
+		switch {
+		case errors.Is(err, redo.ErrNoMask):
+			count.Unknown++
+		case err != nil:
+			return err
+		case !equal:
+			count.Differ++
+			c.final.differ(PageDifference{
+				Name: f.Rel.String(), Fork: f.Fork.String(), Block: blk, Ours: ours.LSN(), Theirs: theirs.LSN(),
+				Ranges: append([]redo.Range(nil), diffs...), Bytes: excerpt(ours, theirs, diffs),
+			})
+			fallthrough
+		default:
+			count.Pages++
+			switch {
+			case f.Fork == pg.VMFork:
+				c.final.VMPages++
+			case rmid == wal.RMHeap:
+				c.final.HeapPages++
+			}
+		}
 	}
 	return nil
 }
 
 // page compares one page. A page the server extended or initialised without having put anything on it leaves no trace in
 // the WAL and equals one that is not there.
-func (c *comparer) page(f datadir.Fork, blk pg.BlockNumber, ours, theirs pg.Page) {
-	var equal bool
-	var diffs []redo.Range
+func (c *comparer) page(rmid wal.RMID, f datadir.Fork, blk pg.BlockNumber, ours, theirs pg.Page) (bool, []redo.Range, error) {
 	if f.Fork == pg.VMFork {
-		c.final.VMPages++
-		equal = bytes.Equal(ours[pg.PageHeaderSize:], theirs[pg.PageHeaderSize:])
-		diffs = vmRange(ours, theirs)
-	} else {
-		c.final.HeapPages++
-		if ours.IsNew() && theirs.NumItems() == 0 {
-			return
+		if c.lost != nil && c.lost(f, blk) {
+			for i := pg.PageHeaderSize; i < pg.BlockSize; i++ {
+				theirs[i] &= ours[i]
+			}
 		}
-		equal, diffs = redo.CompareHeap(ours, theirs, blk, &c.scratch)
-		// Images are compared in the middle of things, where these two may differ; at a clean stop they may not.
-		if (ours.Flags()^theirs.Flags())&pg.PageAllVisible != 0 {
-			equal, diffs = false, append(diffs, redo.Range{Offset: 10, Length: 2})
-		}
-		if ours.LSN() != theirs.LSN() {
-			equal, diffs = false, append(diffs, redo.Range{Offset: 0, Length: 8})
-		}
+		return bytes.Equal(ours[pg.PageHeaderSize:], theirs[pg.PageHeaderSize:]), vmRange(ours, theirs), nil
 	}
-	if equal {
+	if ours.IsNew() && theirs.NumItems() == 0 {
+		return true, nil, nil
+	}
+	switch {
+	case rmid == wal.RMSeq:
+		unfetch(ours, theirs)
+	case rmid == wal.RMSpgist && blk == 0:
+		forgetLastUsed(ours)
+		forgetLastUsed(theirs)
+	}
+	equal, diffs, err := redo.Compare(rmid, ours, theirs, blk, &c.scratch)
+	if err != nil {
+		return false, nil, err
+	}
+	// Images are compared in the middle of things, where these two may differ; at a clean stop they may not.
+	if rmid == wal.RMHeap && (ours.Flags()^theirs.Flags())&pg.PageAllVisible != 0 {
+		equal, diffs = false, append(diffs, redo.Range{Offset: 10, Length: 2})
+	}
+	if ours.LSN() != theirs.LSN() {
+		equal, diffs = false, append(diffs, redo.Range{Offset: 0, Length: 8})
+	}
+	return equal, diffs, nil
+}
+
+// unfetch takes out of two pages of a sequence what may differ while values it has logged are still to be given out
+// (nextval_internal): the WAL holds the last of them, the server's page the last one given out.
+func unfetch(ours, theirs pg.Page) {
+	a, ok := ours.Tuple(1)
+	b, ok2 := theirs.Tuple(1)
+	if !ok || !ok2 || a.Hoff()+17 > len(a) || b.Hoff()+17 > len(b) {
 		return
 	}
-	c.final.Differ++
-	if len(c.final.First) < mismatchesMax {
-		c.final.First = append(c.final.First, PageDifference{
-			Name: f.Rel.String(), Fork: f.Fork.String(), Block: blk, Ours: ours.LSN(), Theirs: theirs.LSN(),
-			Ranges: append([]redo.Range(nil), diffs...), Bytes: excerpt(ours, theirs, diffs),
-		})
+	a, b = a[a.Hoff():], b[b.Hoff():] // last_value int64, log_cnt int64, is_called bool
+	if binary.LittleEndian.Uint64(a[8:]) == 0 && binary.LittleEndian.Uint64(b[8:]) != 0 {
+		copy(a, b[:17])
 	}
 }
+
+// forgetLastUsed clears the part of an SP-GiST metapage that is a mere memo of pages with room, which is never logged
+// (SpGistLUPCache): after a magic number, 8 pairs of block and free bytes.
+func forgetLastUsed(p pg.Page) { clear(p[pg.PageHeaderSize+4 : pg.PageHeaderSize+4+8*8]) }
 
 // excerpt shows up to 16 bytes of the first range as they are before masking.
 func excerpt(ours, theirs pg.Page, diffs []redo.Range) string {
@@ -177,22 +271,4 @@ func vmRange(a, b pg.Page) []redo.Range {
 		return nil
 	}
 	return []redo.Range{{Offset: first, Length: last + 1 - first}}
-}
-
-// lookup is the Lookup of a run's own pages.
-func (s *pageSet) lookup(f datadir.Fork, blk pg.BlockNumber, dst pg.Page) (bool, error) {
-	st := s.fork(f)
-	if st.opaque {
-		return false, nil
-	}
-	if p := st.pages[blk]; p != nil {
-		copy(dst, p)
-		return true, nil
-	}
-	clear(dst)
-	if s.base != nil && st.base && blk < st.blocks {
-		_, err := s.base.ReadPage(f, blk, dst)
-		return true, err
-	}
-	return true, nil
 }

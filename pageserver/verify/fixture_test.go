@@ -115,7 +115,8 @@ func (r recorded) read(t testing.TB) wal.Options {
 
 // verifier redoes from nothing.
 func (r recorded) verifier() *verifier {
-	v := &verifier{pages: newPageSet(nil)}
+	b, _ := newBeside(nil, nil)
+	v := &verifier{pages: newPageSet(nil), beside: b}
 	v.env.HintsLogged = r.major >= pg.PG18 // initdb's default since 18
 	return v
 }

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"fmt"
+	"maps"
 
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
@@ -29,6 +30,12 @@ type fork struct {
 	// missing counts blocks that a record changed and that were not there (log_invalid_page), for a drop or truncation
 	// to explain.
 	missing map[pg.BlockNumber]pg.LSN
+	// hints are the LSNs of blocks of FPI_FOR_HINT records without images: the primary stamps its page with it, redo does not
+	// (XLogSaveBufferForHint, xlog_redo).
+	hints map[pg.BlockNumber]pg.LSN
+	// lost are the map pages of a database made by wal_log: their images leave out the free space of a page, which is all of a map
+	// (RelationCopyStorageUsingBuffer), so that redo, the server's too, makes an empty one.
+	lost map[pg.BlockNumber]bool
 }
 
 func newPageSet(base *datadir.Dir) *pageSet {
@@ -230,6 +237,7 @@ func (s *pageSet) copyDatabase(r xlrec.DBCreateFileCopy) error {
 		for blk, p := range st.pages {
 			copied.pages[blk] = append(pg.Page(nil), p...)
 		}
+		copied.hints, copied.lost = maps.Clone(st.hints), maps.Clone(st.lost)
 	}
 	return nil
 }
@@ -251,4 +259,26 @@ func (s *pageSet) copyBase(src datadir.Fork, from, to *fork) error {
 		to.pages[blk] = p
 	}
 	return nil
+}
+
+// noteLost keeps which map pages an image has emptied.
+func (st *fork) noteLost(rec *wal.Record, blk *wal.BlockRef) {
+	if blk.Fork != pg.VMFork || rec.RMID != wal.RMXLog || !blk.HasImage {
+		return
+	}
+	if st.lost == nil {
+		st.lost = map[pg.BlockNumber]bool{}
+	}
+	st.lost[blk.Block] = int(blk.HoleOffset) <= pg.PageHeaderSize && int(blk.HoleOffset)+int(blk.HoleLength) == pg.BlockSize
+}
+
+// noteHint keeps what an FPI_FOR_HINT record without an image leaves on the primary's page.
+func (st *fork) noteHint(rec *wal.Record, blk *wal.BlockRef) {
+	if rec.RMID != wal.RMXLog || rec.Op() != xlrec.XLogFPIForHint || blk.HasImage {
+		return
+	}
+	if st.hints == nil {
+		st.hints = map[pg.BlockNumber]pg.LSN{}
+	}
+	st.hints[blk.Block] = rec.End
 }

@@ -90,18 +90,35 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	}
 	r := v.finish()
 	if o.Final != "" {
-		final, err := ComparePages(ctx, o.Final, v.pages.lookup)
-		if err != nil {
+		if r.Final, err = v.compareFinal(ctx, o.Final); err != nil {
 			return r, err
 		}
-		r.Final = &final
 	}
 	return r, nil
+}
+
+// compareFinal compares all that redo has with the data directory of the server, stopped where the WAL ends.
+func (v *verifier) compareFinal(ctx context.Context, dataDir string) (*Final, error) {
+	dir, err := datadir.Open(dataDir)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	c := comparer{dir: dir, lookup: v.pages.lookup, lost: func(f datadir.Fork, blk pg.BlockNumber) bool { return v.pages.fork(f).lost[blk] }}
+	final, err := c.all(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.pages.compareExtra(dir, &final); err != nil {
+		return nil, err
+	}
+	return &final, v.beside.compare(dir, &final)
 }
 
 // verifier is one run.
 type verifier struct {
 	pages   *pageSet
+	beside  *beside
 	env     redo.Env
 	control control.Control
 	report  Report
@@ -123,7 +140,11 @@ func open(base string) (*verifier, error) {
 	if err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}
-	v := &verifier{pages: newPageSet(dir), control: c}
+	b, err := newBeside(dir, &c)
+	if err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	v := &verifier{pages: newPageSet(dir), beside: b, control: c}
 	v.env.HintsLogged = c.HintsLogged()
 	v.report.Start = c.CheckPoint.Redo
 	return v, nil
@@ -184,6 +205,9 @@ func (v *verifier) record(rec *wal.Record) error {
 	if err := v.pages.apply(rec); err != nil {
 		return err
 	}
+	if err := v.beside.apply(rec); err != nil {
+		return err
+	}
 	if err := v.parameters(rec); err != nil {
 		return err
 	}
@@ -225,6 +249,8 @@ func (v *verifier) block(rec *wal.Record, blk *wal.BlockRef) error {
 	f := datadir.Fork{Rel: blk.Rel, Fork: blk.Fork}
 	st := v.pages.fork(f)
 	check := redo.HasCheck(blk)
+	st.noteHint(rec, blk)
+	st.noteLost(rec, blk)
 	if st.opaque {
 		if check {
 			v.report.Skipped++

@@ -49,12 +49,12 @@ func checkCorpus(t *testing.T, c corpus) {
 	if err != nil {
 		t.Fatalf("after %s: %v", r.End, err)
 	}
-	final, err := ComparePages(context.Background(), c.final, v.pages.lookup)
+	final, err := v.compareFinal(context.Background(), c.final)
 	if err != nil {
 		t.Fatal(err)
 	}
-	final.Differ -= lostByServer(t, c, &final)
-	r.Final = &final
+	final.Differ -= lostByServer(t, c, final)
+	r.Final = final
 	text, _ := json.Marshal(r)
 	t.Logf("%s; %.0f records/s", text, float64(r.Records)/took.Seconds())
 	t.Logf("redone: %v", seen)
