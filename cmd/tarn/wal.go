@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -202,6 +204,11 @@ func walVerify(ctx context.Context, stdout, stderr io.Writer, o verify.Options, 
 	for _, m := range r.First {
 		fmt.Fprintln(stderr, m)
 	}
+	if r.Final != nil {
+		for _, d := range r.Final.First {
+			fmt.Fprintln(stderr, d)
+		}
+	}
 	switch {
 	case err != nil:
 		return err
@@ -212,17 +219,15 @@ func walVerify(ctx context.Context, stdout, stderr io.Writer, o verify.Options, 
 	case r.Mismatches > 0:
 		return fault.Errorf(fault.WALDiffers, "%d of %d page images differ: the first are above; please report them with the WAL", r.Mismatches, r.ImagesCompared)
 	}
+	if f := r.Final; f != nil && !f.OK() {
+		return fault.Errorf(fault.WALDiffers, "at the end %d pages differ and %d are not the server's: the first are above; please report them with the WAL", f.Differ, f.Extra)
+	}
 	return fault.Errorf(fault.WALDiffers, "the pages do not add up (%d invalid pages): see the report", r.InvalidPages)
 }
 
 func printReport(w io.Writer, r *verify.Report, took time.Duration) {
 	t := newTable(w, "resource manager", "records", "images", "mismatches")
-	names := make([]string, 0, len(r.ByRmgr))
-	for n := range r.ByRmgr {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	for _, n := range names {
+	for _, n := range slices.Sorted(maps.Keys(r.ByRmgr)) {
 		m := r.ByRmgr[n]
 		t.AppendRow(table.Row{n, progress.Format(m.Records, progress.Rows), progress.Format(m.Images, progress.Rows), m.Mismatches})
 	}
@@ -230,8 +235,31 @@ func printReport(w io.Writer, r *verify.Report, took time.Duration) {
 	fmt.Fprintf(w, "\n%s records, %s of WAL from %s to %s in %s: %s images compared, %d differ, %s skipped\n",
 		progress.Format(r.Records, progress.Rows), progress.Format(r.Bytes, progress.Bytes), r.Start, r.End, took.Round(time.Millisecond),
 		progress.Format(r.ImagesCompared, progress.Rows), r.Mismatches, progress.Format(r.Skipped, progress.Rows))
-	if f := r.Final; f != nil {
-		fmt.Fprintf(w, "final pages: %s heap and %s visibility map pages compared, %d differ, %s unknown\n", progress.Format(f.HeapPages, progress.Rows),
-			progress.Format(f.VMPages, progress.Rows), f.Differ, progress.Format(f.Unknown, progress.Rows))
+	if r.Final != nil {
+		printFinal(w, r.Final)
 	}
+	fmt.Fprintln(w)
+	t = newTable(w, "record type", "records")
+	for _, n := range slices.Sorted(maps.Keys(r.RecordTypes.Seen)) {
+		t.AppendRow(table.Row{n, progress.Format(r.RecordTypes.Seen[n], progress.Rows)})
+	}
+	t.Render()
+	if never := r.RecordTypes.NeverSeen; len(never) > 0 {
+		fmt.Fprintf(w, "\nof PostgreSQL %d's record types there were none of: %s\n", r.RecordTypes.Major, strings.Join(never, ", "))
+	}
+}
+
+// printFinal prints the comparison with a data directory.
+func printFinal(w io.Writer, f *verify.Final) {
+	fmt.Fprintln(w)
+	t := newTable(w, "at the end", "pages", "differ", "unknown")
+	for _, part := range []map[string]verify.FinalPages{f.ByRmgr, f.Files} {
+		for _, n := range slices.Sorted(maps.Keys(part)) {
+			p := part[n]
+			t.AppendRow(table.Row{n, progress.Format(p.Pages, progress.Rows), p.Differ, progress.Format(p.Unknown, progress.Rows)})
+		}
+	}
+	t.Render()
+	fmt.Fprintf(w, "\nfinal pages: %s heap and %s visibility map pages compared; of all, %d differ, %s unknown, %d the server has not\n", progress.Format(f.HeapPages, progress.Rows),
+		progress.Format(f.VMPages, progress.Rows), f.Differ, progress.Format(f.Unknown, progress.Rows), f.Extra)
 }

@@ -101,3 +101,22 @@ func RecordName(major pg.Major, id RMID, info uint8) string {
 
 // TypeName is RecordName of the record.
 func (r *Record) TypeName() string { return RecordName(r.Major, r.RMID, r.Info) }
+
+// RecordTypes lists the record types that a major version can write, as "Heap/INSERT", in order of their numbers.
+func RecordTypes(major pg.Major) (names []string) {
+	for id := range recordNames {
+		seen := ""
+		for op := range uint8(16) {
+			name := RecordName(major, RMID(id), op<<4)
+			switch {
+			case strings.HasPrefix(name, "UNKNOWN"), name == seen: // an xl_info that says more, or nothing
+			case RMID(id) == RMXact && op > 7:
+			case RMID(id) == RMHeap && name == "HOT_UPDATE+INIT": // has a name, but the old version is on the same page
+			default:
+				names = append(names, RMID(id).String()+"/"+name)
+			}
+			seen = name
+		}
+	}
+	return names
+}

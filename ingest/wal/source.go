@@ -26,3 +26,19 @@ type historian interface{ History() pg.History }
 // continuer is a Source over files whose tail may be stale: HasValidSegmentAfter says that WAL goes on in a later
 // segment than the one holding lsn, so that what is wrong at lsn is damage and not the end.
 type continuer interface{ HasValidSegmentAfter(lsn pg.LSN) bool }
+
+// NextPage looks in the rest of lsn's segment for a page that has a header of its place: one that was written, and not left by
+// an older use of the file.
+func NextPage(s Source, lsn pg.LSN, segmentSize int64) (pg.LSN, bool) {
+	end := lsn.SegmentStart(segmentSize) + pg.LSN(segmentSize)
+	var b [ShortPageHeaderSize]byte
+	for at := pageStart(lsn) + PageSize; at < end; at += PageSize {
+		if n, _ := s.Read(at, b[:]); n < len(b) {
+			return 0, false
+		}
+		if h, err := ParsePageHeader(b[:]); err == nil && h.Addr == at {
+			return at, true
+		}
+	}
+	return 0, false
+}

@@ -65,11 +65,19 @@ type Report struct {
 	Mismatches     int64              `json:"mismatches"`
 	Skipped        int64              `json:"skipped"` // images of pages whose redo or mask is not built
 	ByRmgr         map[string]Manager `json:"by_rmgr"`
+	RecordTypes    RecordTypes        `json:"record_types"`
 	InvalidPages   int64              `json:"invalid_pages"` // pages changed that were not there, unexplained by a drop
 	Start          pg.LSN             `json:"start"`
 	End            pg.LSN             `json:"end"`
 	First          []Mismatch         `json:"first_mismatches,omitempty"`
 	Final          *Final             `json:"final,omitempty"` // with Options.Final
+}
+
+// RecordTypes says which record types there were, of those that the server's major version can write.
+type RecordTypes struct {
+	Major     pg.Major         `json:"major"`
+	Seen      map[string]int64 `json:"seen"` // records, by "Heap/INSERT"
+	NeverSeen []string         `json:"never_seen"`
 }
 
 // OK says that something was compared and all of it was equal.
@@ -121,8 +129,12 @@ type verifier struct {
 	beside  *beside
 	env     redo.Env
 	control control.Control
+	met     bool // the base's checkpoint record has been read
+	stopped bool // the last record is a shutdown checkpoint
 	report  Report
 	byRmgr  [256]Manager
+	byType  [256][16]int64
+	major   pg.Major
 	scratch redo.Scratch
 	changes []redo.VMChange
 
@@ -160,10 +172,16 @@ func (v *verifier) redoFolder(ctx context.Context, folder string, progress func(
 		return err
 	}
 	defer source.Close()
+	if err := v.fits(source, folder); err != nil {
+		return err
+	}
 	if err := v.redo(ctx, wal.Options{
 		Source: source, Start: v.control.CheckPoint.Redo, SystemID: v.control.SystemID, SegmentSize: v.control.WALSegmentSize,
 		Major: v.pages.base.Major(), EndAtInvalid: true,
 	}, progress); err != nil {
+		return fmt.Errorf("WAL of %s: %w", folder, err)
+	}
+	if err := v.ended(source); err != nil {
 		return fmt.Errorf("WAL of %s: %w", folder, err)
 	}
 	return nil
@@ -175,7 +193,7 @@ func (v *verifier) redo(ctx context.Context, o wal.Options, progress func(Report
 	if err != nil {
 		return err
 	}
-	for {
+	for again := false; ; {
 		if v.report.Records%progressEvery == 0 {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -186,11 +204,17 @@ func (v *verifier) redo(ctx context.Context, o wal.Options, progress func(Report
 		}
 		rec, err := reader.Next()
 		if errors.Is(err, io.EOF) || errors.Is(err, wal.ErrNoMoreYet) {
+			// A server that is running may have written on since.
+			if _, more := wal.NextPage(o.Source, v.report.End, o.SegmentSize); more && !again {
+				again = true
+				continue
+			}
 			return nil
 		}
 		if err != nil {
 			return err
 		}
+		again = false
 		if err := v.record(rec); err != nil {
 			return err
 		}
@@ -202,6 +226,12 @@ func (v *verifier) record(rec *wal.Record) error {
 	v.report.Records++
 	v.report.End = rec.End
 	v.byRmgr[rec.RMID].Records++
+	v.byType[rec.RMID][rec.Info>>4]++
+	v.major = rec.Major
+	v.stopped = rec.RMID == wal.RMXLog && rec.Op() == xlrec.XLogCheckpointShutdown
+	if err := v.meetsBase(rec); err != nil {
+		return err
+	}
 	if err := v.pages.apply(rec); err != nil {
 		return err
 	}
@@ -331,6 +361,7 @@ func (v *verifier) finish() Report {
 			r.ByRmgr[wal.RMID(i).String()] = m
 		}
 	}
+	r.RecordTypes = v.recordTypes()
 	for _, st := range v.pages.forks {
 		r.InvalidPages += int64(len(st.missing))
 	}

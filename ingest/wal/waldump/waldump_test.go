@@ -8,6 +8,7 @@ import (
 	"io"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -169,5 +170,27 @@ func TestRMNames(t *testing.T) {
 		if got, err := wal.ParseRMID(name); err != nil || int(got) != id {
 			t.Errorf("%d: %s gives %d, %v", id, name, got, err)
 		}
+	}
+}
+
+// TestRecordTypes: those of a major are named, once each.
+func TestRecordTypes(t *testing.T) {
+	for major, want := range map[pg.Major][]string{
+		pg.PG15: {"Heap2/PRUNE", "Transaction/INVALIDATION", "Generic/Generic"}, pg.PG18: {"Heap2/PRUNE_VACUUM_CLEANUP", "XLOG/CHECKPOINT_REDO", "BRIN/UPDATE+INIT"},
+	} {
+		names := wal.RecordTypes(major)
+		for _, w := range want {
+			if !slices.Contains(names, w) {
+				t.Errorf("PostgreSQL %d: no %s in %v", major, w, names)
+			}
+		}
+		seen := map[string]bool{}
+		for _, n := range names {
+			if seen[n] || strings.Contains(n, "UNKNOWN") {
+				t.Errorf("PostgreSQL %d: %s", major, n)
+			}
+			seen[n] = true
+		}
+		t.Logf("PostgreSQL %d: %d record types", major, len(names))
 	}
 }
