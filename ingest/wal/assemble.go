@@ -239,7 +239,8 @@ func (r *Reader) checkCRC(lsn pg.LSN, raw []byte) error {
 	crc := crc32.Update(0, castagnoli, raw[recordHeaderSize:])
 	crc = crc32.Update(crc, castagnoli, raw[:20])
 	if crc != binary.LittleEndian.Uint32(raw[20:]) && !r.skipCRC {
-		return corruptf(lsn, "incorrect checksum in a record of %d bytes", len(raw))
+		id, info := RMID(raw[17]), raw[16]
+		return corruptf(lsn, "incorrect checksum in a record of %d bytes, by its header %s/%s", len(raw), id, RecordName(r.page.Major, id, info))
 	}
 	return nil
 }

@@ -116,7 +116,7 @@ func (r *Reader) Next() (*Record, error) {
 		return nil, r.fail(err)
 	}
 	if err := r.rec.decode(raw); err != nil {
-		r.err = &pg.CorruptError{LSN: lsn, What: err.Error()}
+		r.err = corruptf(lsn, "%s/%s record: %v", r.rec.RMID, RecordName(r.page.Major, r.rec.RMID, r.rec.Info), err)
 		return nil, r.err
 	}
 	r.rec.Major, r.rec.LSN, r.rec.End = r.page.Major, lsn, r.pos
