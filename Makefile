@@ -23,7 +23,7 @@ SLOW_TIMEOUT := 25m
 # Packages whose tests start goroutines of ours; the race detector costs about five times the time.
 RACE := ./ingest ./ingest/raftlog ./ingest/archive ./ingest/receive ./internal/objstore/... ./internal/s3test ./internal/admin/... ./internal/listen ./catalog/journal/...
 
-.PHONY: build test lint unit race oracle e2e engines demo bench bench-redo bench-copy bench-play bench-freshness bench-memory bench-s3 bench-engines microbench fuzz setup test-long clean distclean
+.PHONY: build test lint mutants unit race oracle e2e engines demo bench bench-redo bench-copy bench-play bench-freshness bench-memory bench-s3 bench-engines microbench fuzz setup test-long clean distclean
 
 build: bin/tarn
 
@@ -102,6 +102,10 @@ fuzz:
 	    echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
 	  done; \
 	done
+
+# Redo with each statement deleted and each condition negated in turn; what no test notices is listed.
+mutants:
+	go run ./internal/tools/mutate-redo
 
 clean:
 	rm -rf bin

@@ -285,3 +285,15 @@ func TestMaskHeapOddItem(t *testing.T) {
 		t.Error("padding behind the page was masked")
 	}
 }
+
+// TestConfirm: a tuple that was inserted speculatively has its token taken away.
+func TestConfirm(t *testing.T) {
+	page := filledPage(t, 2)
+	tup, _ := page.Tuple(2)
+	tup.SetCtid(pg.TID{Block: 99, Offset: speculativeToken})
+	page.SetLSN(1)
+	mustApply(t, page, record(wal.RMHeap, heaprec.OpConfirm, []byte{2, 0}, nil), 0, Env{})
+	if tup.Ctid() != (pg.TID{Block: 7, Offset: 2}) || page.LSN() != 0x1040 {
+		t.Errorf("%v at %s", tup.Ctid(), page.LSN())
+	}
+}

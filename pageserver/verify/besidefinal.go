@@ -93,7 +93,9 @@ func (b *beside) compareMaps(dir *datadir.Dir, final *Final) error {
 		if err != nil {
 			return err
 		}
-		if theirs == nil || db.DB != 0 && !whole[db.DB] {
+		if ok, err := whole.has(db); err != nil {
+			return err
+		} else if theirs == nil || !ok {
 			continue
 		}
 		ours, err := b.relMap(db)

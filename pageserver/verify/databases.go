@@ -15,10 +15,27 @@ import (
 // invalidDatabase in datconnlimit marks a database whose DROP has begun (DATCONNLIMIT_INVALID_DB).
 const invalidDatabase = 0xFFFFFFFE
 
-// wholeDatabases reads pg_database of a stopped server: the databases whose files are what its WAL says. DROP DATABASE, and
+// databases are those of a stopped server whose files are what its WAL says, with the tablespace each lives in.
+type databases struct {
+	dir   *datadir.Dir
+	whole map[pg.OID]pg.OID
+}
+
+// has says whether the files in a database's folder are what the WAL says. A crash while a database moves from one tablespace to
+// another leaves the one folder or the other behind (movedb): a second one with a relation map.
+func (d *databases) has(folder datadir.Database) (bool, error) {
+	spc, ok := d.whole[folder.DB]
+	if folder.DB == 0 || !ok || spc == folder.Spc {
+		return ok || folder.DB == 0, nil
+	}
+	file, err := d.dir.RelMap(folder)
+	return file == nil, err
+}
+
+// wholeDatabases reads pg_database. DROP DATABASE, and
 // a CREATE DATABASE that failed, throw the database's buffers away unwritten before they log anything (dropdb,
 // createdb_failure_callback); a crash then leaves files that match no WAL, and Postgres lets nobody in.
-func wholeDatabases(dir *datadir.Dir) (map[pg.OID]bool, error) {
+func wholeDatabases(dir *datadir.Dir) (*databases, error) {
 	file, err := pgDatabaseFile(dir)
 	if err != nil {
 		return nil, err
@@ -32,7 +49,7 @@ func wholeDatabases(dir *datadir.Dir) (map[pg.OID]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	log, whole, page := commitLog{root: dir.Root()}, map[pg.OID]bool{}, pg.Page(make([]byte, pg.BlockSize))
+	log, whole, page := commitLog{root: dir.Root()}, map[pg.OID]pg.OID{}, pg.Page(make([]byte, pg.BlockSize))
 	for blk := range n {
 		if _, err := dir.ReadPage(f, blk, page); err != nil {
 			return nil, err
@@ -47,15 +64,15 @@ func wholeDatabases(dir *datadir.Dir) (map[pg.OID]bool, error) {
 				return nil, err
 			}
 			data := t[min(t.Hoff(), len(t)):]
-			if len(data) < at.connLimit+4 {
+			if len(data) < at.tablespace+4 {
 				return nil, &pg.CorruptError{Rel: file, Block: blk, What: "row of pg_database is too short"}
 			}
 			if live && binary.LittleEndian.Uint32(data[at.connLimit:]) != invalidDatabase {
-				whole[pg.OID(binary.LittleEndian.Uint32(data[at.oid:]))] = true
+				whole[pg.OID(binary.LittleEndian.Uint32(data[at.oid:]))] = pg.OID(binary.LittleEndian.Uint32(data[at.tablespace:]))
 			}
 		}
 	}
-	return whole, nil
+	return &databases{dir, whole}, nil
 }
 
 // pgDatabaseFile is where pg_database lies.
@@ -78,7 +95,7 @@ func pgDatabaseFile(dir *datadir.Dir) (pg.RelFileLocator, error) {
 
 // databaseOffsets are where columns begin in a row of pg_database, bytes: what precedes them is of fixed length and never
 // null.
-type databaseOffsets struct{ oid, connLimit int }
+type databaseOffsets struct{ oid, connLimit, tablespace int }
 
 func databaseColumns(m pg.Major) (o databaseOffsets, err error) {
 	align := map[byte]int{'c': 1, 's': 2, 'i': 4, 'd': 8}
@@ -93,11 +110,13 @@ func databaseColumns(m pg.Major) (o databaseOffsets, err error) {
 			o.oid = at
 		case "datconnlimit":
 			o.connLimit = at
+		case "dattablespace":
+			o.tablespace = at
 			return o, nil
 		}
 		at += int(a.Len)
 	}
-	return o, fmt.Errorf("PostgreSQL %d: pg_database has no datconnlimit at a fixed place", m)
+	return o, fmt.Errorf("PostgreSQL %d: pg_database has no dattablespace at a fixed place", m)
 }
 
 // commitLog is pg_xact of a stopped server.

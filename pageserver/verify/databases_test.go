@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/tarn-db/tarn/internal/pg"
@@ -45,6 +46,7 @@ func TestWholeDatabases(t *testing.T) {
 				t.Fatal(err)
 			}
 			checkWhole(t, srv.DataDir(), oids)
+			checkLeftBehind(t, srv.DataDir(), oids["kept"])
 			for _, name := range []string{"halfway", "kept"} {
 				differ := differAfterZeroing(t, srv.DataDir(), oids[name])
 				if (differ > 0) != (name == "kept") {
@@ -52,6 +54,37 @@ func TestWholeDatabases(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// checkLeftBehind puts a copy of a database in another tablespace, where it does not live: a move that a crash has cut off.
+func checkLeftBehind(t *testing.T, data, oid string) {
+	t.Helper()
+	folders, _ := filepath.Glob(filepath.Join(data, "pg_tblspc", "*"))
+	if len(folders) > 0 {
+		t.Fatalf("tablespaces %v", folders)
+	}
+	spc := filepath.Join(data, "pg_tblspc", "99999")
+	version, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(spc, "PG_"+strings.TrimSpace(string(version))+"_1", oid)
+	if err := os.MkdirAll(filepath.Dir(folder), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	copyTree(t, filepath.Join(data, "base", oid), folder)
+	defer os.RemoveAll(spc)
+	nowhere := func(f datadir.Fork, _ pg.BlockNumber, dst pg.Page) (bool, error) {
+		clear(dst)
+		return f.Rel.Spc == 99999, nil
+	}
+	for _, left := range []bool{true, false} {
+		final, err := ComparePages(context.Background(), data, nowhere)
+		if err != nil || (final.Differ == 0) != left {
+			t.Errorf("a folder left behind (%t): %d pages differ, %v", left, final.Differ, err)
+		}
+		_ = os.Remove(filepath.Join(folder, "pg_filenode.map")) // now it holds what the database has in that tablespace
 	}
 }
 
@@ -71,12 +104,12 @@ func checkWhole(t *testing.T, data string, oids map[string]string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if whole[pg.OID(oid)] != (name != "halfway") {
-			t.Errorf("database %s is whole: %t", name, whole[pg.OID(oid)])
+		if whole.whole[pg.OID(oid)] == 0 != (name == "halfway") {
+			t.Errorf("database %s is whole: %t", name, whole.whole[pg.OID(oid)] != 0)
 		}
 	}
-	if len(whole) != 4 { // template0, template1, postgres, kept
-		t.Errorf("whole databases: %v", whole)
+	if len(whole.whole) != 4 { // template0, template1, postgres, kept
+		t.Errorf("whole databases: %v", whole.whole)
 	}
 }
 

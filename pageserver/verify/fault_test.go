@@ -109,7 +109,7 @@ type survey struct {
 }
 
 func (s *survey) plant(before, after pg.Page, rec *wal.Record, blk *wal.BlockRef) {
-	place := fmt.Sprintf("%s %d", rec.TypeName(), blk.ID)
+	place := placeName(rec, blk)
 	if s.records[place] == surveyPerType {
 		return
 	}

@@ -95,8 +95,11 @@ func loggedForks(dir *datadir.Dir) (list []datadir.Fork, err error) {
 		return nil, err
 	}
 	for _, f := range forks {
-		logged := f.Fork == pg.InitFork || !unlogged[f.Rel] && f.Fork != pg.FSMFork
-		if logged && (f.Rel.DB == 0 || whole[f.Rel.DB]) {
+		ok, err := whole.has(datadir.Database{Spc: f.Rel.Spc, DB: f.Rel.DB})
+		if err != nil {
+			return nil, err
+		}
+		if ok && (f.Fork == pg.InitFork || !unlogged[f.Rel] && f.Fork != pg.FSMFork) {
 			list = append(list, f)
 		}
 	}

@@ -18,12 +18,19 @@ type step struct {
 	blk  int // index into rec.Blocks
 }
 
+// placeName names a record's type and a block of it: "INSERT 0".
+func placeName(rec *wal.Record, blk *wal.BlockRef) string {
+	return fmt.Sprintf("%s %d", rec.TypeName(), blk.ID)
+}
+
+func placeOf(s *step) string { return placeName(&s.rec, &s.rec.Blocks[s.blk]) }
+
 // steps keeps what each record of a fixture does to its manager's pages, at most perType times for a record type and block id;
 // 0 keeps all.
 func (r recorded) steps(t testing.TB, perType int) (list []step) {
 	v, seen := r.verifier(), map[string]int{}
 	v.fault = func(before, _ pg.Page, rec *wal.Record, blk *wal.BlockRef) {
-		place := fmt.Sprintf("%s %d", rec.TypeName(), blk.ID)
+		place := placeName(rec, blk)
 		if !r.has(rec) || perType > 0 && seen[place] >= perType {
 			return
 		}

@@ -54,7 +54,11 @@ func (s *pageSet) compareExtra(dir *datadir.Dir, final *Final) error {
 		return err
 	}
 	for f, st := range s.forks {
-		if unlogged[f.Rel] && f.Fork != pg.InitFork || f.Rel.DB != 0 && !whole[f.Rel.DB] {
+		ok, err := whole.has(datadir.Database{Spc: f.Rel.Spc, DB: f.Rel.DB})
+		if err != nil {
+			return err
+		}
+		if !ok || unlogged[f.Rel] && f.Fork != pg.InitFork {
 			continue
 		}
 		for blk, p := range st.pages {

@@ -63,7 +63,8 @@ type Report struct {
 	Bytes          int64              `json:"bytes"` // of WAL, from the base's redo point to the last record's end
 	ImagesCompared int64              `json:"images_compared"`
 	Mismatches     int64              `json:"mismatches"`
-	Skipped        int64              `json:"skipped"` // images of pages whose redo or mask is not built
+	LSNMismatches  int64              `json:"lsn_mismatches"` // pages with another LSN before a record than the server's had
+	Skipped        int64              `json:"skipped"`        // images of pages whose redo or mask is not built
 	ByRmgr         map[string]Manager `json:"by_rmgr"`
 	RecordTypes    RecordTypes        `json:"record_types"`
 	InvalidPages   int64              `json:"invalid_pages"` // pages changed that were not there, unexplained by a drop
@@ -82,7 +83,7 @@ type RecordTypes struct {
 
 // OK says that something was compared and all of it was equal.
 func (r *Report) OK() bool {
-	return r.ImagesCompared > 0 && r.Mismatches == 0 && r.InvalidPages == 0 && (r.Final == nil || r.Final.OK())
+	return r.ImagesCompared > 0 && r.Mismatches == 0 && r.LSNMismatches == 0 && r.InvalidPages == 0 && (r.Final == nil || r.Final.OK())
 }
 
 // Run redoes the WAL from the base's checkpoint on and compares every consistency image. The report holds whatever was
@@ -141,6 +142,7 @@ type verifier struct {
 	// fault is a planted fault of the tests: it is shown each page a record changed, before and after, and may alter it.
 	fault  func(before, after pg.Page, rec *wal.Record, blk *wal.BlockRef)
 	before [pg.BlockSize]byte
+	image  [pg.BlockSize]byte
 }
 
 func open(base string) (*verifier, error) {
@@ -291,6 +293,7 @@ func (v *verifier) block(rec *wal.Record, blk *wal.BlockRef) error {
 	if err != nil {
 		return err
 	}
+	before := page.LSN()
 	if v.fault != nil {
 		copy(v.before[:], page)
 	}
@@ -319,6 +322,11 @@ func (v *verifier) block(rec *wal.Record, blk *wal.BlockRef) error {
 	if !check {
 		return nil
 	}
+	if result == redo.Changed && !blk.WillInit && blk.Fork == pg.MainFork {
+		if err := v.compareLSN(max(before, st.hints[blk.Block]), rec, blk); err != nil {
+			return err
+		}
+	}
 	return v.compare(page, rec, blk)
 }
 
@@ -338,6 +346,12 @@ func (v *verifier) compare(page pg.Page, rec *wal.Record, blk *wal.BlockRef) err
 	}
 	v.byRmgr[rec.RMID].Mismatches++
 	v.report.Mismatches++
+	v.note(rec, blk, diffs)
+	return nil
+}
+
+// note keeps one of the first mismatches.
+func (v *verifier) note(rec *wal.Record, blk *wal.BlockRef, diffs []redo.Range) {
 	if len(v.report.First) < mismatchesMax {
 		v.report.First = append(v.report.First, Mismatch{
 			LSN: rec.LSN, Record: rec.RMID.String() + "/" + rec.TypeName(),
@@ -345,7 +359,6 @@ func (v *verifier) compare(page pg.Page, rec *wal.Record, blk *wal.BlockRef) err
 			Ranges: append([]redo.Range(nil), diffs...),
 		})
 	}
-	return nil
 }
 
 // finish adds up what is kept in pieces while the run goes on.
