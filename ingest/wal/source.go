@@ -27,16 +27,19 @@ type historian interface{ History() pg.History }
 // segment than the one holding lsn, so that what is wrong at lsn is damage and not the end.
 type continuer interface{ HasValidSegmentAfter(lsn pg.LSN) bool }
 
-// NextPage looks in the rest of lsn's segment for a page that has a header of its place: one that was written, and not left by
-// an older use of the file.
-func NextPage(s Source, lsn pg.LSN, segmentSize int64) (pg.LSN, bool) {
-	end := lsn.SegmentStart(segmentSize) + pg.LSN(segmentSize)
-	var b [ShortPageHeaderSize]byte
+// GoesOn looks behind an LSN, to the end of the next segment, for a page of WAL that was written after what is there: it has a
+// header of its place, which a file that is used again does not, and does not lie wholly within a record begun before,
+// which a crash may have left unfinished.
+func GoesOn(s Source, lsn pg.LSN, segmentSize int64) (page pg.LSN, ok bool) {
+	end := lsn.SegmentStart(segmentSize) + 2*pg.LSN(segmentSize)
+	var b [LongPageHeaderSize]byte
 	for at := pageStart(lsn) + PageSize; at < end; at += PageSize {
 		if n, _ := s.Read(at, b[:]); n < len(b) {
 			return 0, false
 		}
-		if h, err := ParsePageHeader(b[:]); err == nil && h.Addr == at {
+		h, err := ParsePageHeader(b[:])
+		within := h.Info&PageFirstIsContrecord != 0 && pg.MaxAlign(int(h.RemLen)) >= PageSize-h.Size()
+		if err == nil && h.Addr == at && !within {
 			return at, true
 		}
 	}

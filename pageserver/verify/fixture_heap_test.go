@@ -23,14 +23,8 @@ func init() {
 			"INSERT 1":       mapCleared, "MULTI_INSERT 1": mapCleared, "DELETE 1": mapCleared, "LOCK 1": mapCleared,
 			"UPDATE 2": mapCleared, "UPDATE 3": mapCleared, "HOT_UPDATE 2": mapCleared, "HOT_UPDATE 3": mapCleared,
 		},
-		anyLength: map[string]string{
-			"INSERT 1": clearedAnyway, "MULTI_INSERT 1": clearedAnyway, "DELETE 1": clearedAnyway, "LOCK 1": clearedAnyway, "HOT_UPDATE 2": clearedAnyway,
-			"UPDATE 2": clearedAnyway, "UPDATE 3": clearedAnyway, "HOT_UPDATE 3": clearedAnyway,
-		},
 	})
 }
-
-const clearedAnyway = "the map's bits are cleared whatever else the record says; redo of the heap's block refuses it"
 
 const mapCleared = "images of the map may lack bits a later record clears (compareVM); it is compared at the end (ComparePages)"
 

@@ -33,8 +33,6 @@ type fixture struct {
 	faults []fault                       // planted besides those that every record type gets
 	// unseen says why the faults that every record type gets cannot be seen, by "TYPE BLOCKID" or "TYPE BLOCKID KIND".
 	unseen map[string]string
-	// anyLength says why redo of a block takes main data of any length, by "TYPE BLOCKID".
-	anyLength map[string]string
 }
 
 var fixtures []*fixture

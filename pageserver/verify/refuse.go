@@ -69,7 +69,7 @@ func (v *verifier) meetsBase(rec *wal.Record) error {
 	return &pg.CorruptError{LSN: at, What: "the WAL does not have the base's checkpoint: it is of another history than the base"}
 }
 
-// ended refuses WAL that ends where it should not: before the base's checkpoint, or in a segment that goes on.
+// ended refuses WAL that ends where it should not: before the base's checkpoint, or before more of it.
 func (v *verifier) ended(source wal.Source) error {
 	if at := v.control.CheckPointLSN; v.report.End <= at {
 		return fmt.Errorf("the base is newer than the WAL: its checkpoint record is at %s, the WAL ends at %s", at, max(v.report.End, v.report.Start))
@@ -77,8 +77,8 @@ func (v *verifier) ended(source wal.Source) error {
 	if v.stopped {
 		return nil // what follows may be what a crash has left
 	}
-	if next, ok := wal.NextPage(source, v.report.End, v.control.WALSegmentSize); ok {
-		return &pg.CorruptError{LSN: v.report.End, What: fmt.Sprintf("no valid record, and it is not the end: the segment goes on at %s", next)}
+	if next, ok := wal.GoesOn(source, v.report.End, v.control.WALSegmentSize); ok {
+		return &pg.CorruptError{LSN: v.report.End, What: fmt.Sprintf("no valid record, and it is not the end: WAL goes on at %s", next)}
 	}
 	return nil
 }

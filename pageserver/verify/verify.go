@@ -207,7 +207,7 @@ func (v *verifier) redo(ctx context.Context, o wal.Options, progress func(Report
 		rec, err := reader.Next()
 		if errors.Is(err, io.EOF) || errors.Is(err, wal.ErrNoMoreYet) {
 			// A server that is running may have written on since.
-			if _, more := wal.NextPage(o.Source, v.report.End, o.SegmentSize); more && !again {
+			if _, more := wal.GoesOn(o.Source, v.report.End, o.SegmentSize); more && !again {
 				again = true
 				continue
 			}
