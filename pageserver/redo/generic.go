@@ -1,4 +1,38 @@
 package redo
 
-// generic is the manager of generic records.
-var generic manager
+import (
+	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/pg/xlrec"
+)
+
+// generic is the manager of generic records, which extensions without a resource manager of their own write (contrib/bloom).
+var generic = manager{applyGeneric, maskTuplesOnly}
+
+// applyGeneric is generic_redo for one block.
+func applyGeneric(page pg.Page, rec *wal.Record, blk *wal.BlockRef, _ Env) (Result, error) {
+	switch {
+	case blk.ID >= xlrec.GenericPagesMax:
+		return Skipped, noBlock(rec, blk)
+	case rec.Op() != 0 || len(rec.Main) != 0:
+		return Skipped, corrupt(rec, blk, "a generic record with a type or data of its own")
+	}
+	if res, ok := needsRedo(page, rec); !ok {
+		return res, nil
+	}
+	for delta := xlrec.Delta(blk.Data); len(delta) > 0; {
+		f, err := delta.Next()
+		if err != nil {
+			return Skipped, corrupt(rec, blk, err.Error())
+		}
+		copy(page[f.Offset:], f.Data)
+	}
+	// The delta says nothing of the space between the pointers as they now are, which the primary cleared.
+	lower, upper := int(page.Lower()), int(page.Upper())
+	if lower > upper || upper > pg.BlockSize {
+		return Skipped, corrupt(rec, blk, errPointers.Error())
+	}
+	clear(page[lower:upper])
+	page.SetLSN(rec.End)
+	return Changed, nil
+}

@@ -1,5 +1,6 @@
 // Package xlrec decodes the main data of the WAL records that carry cluster state: transactions, relation files,
-// SLRUs, databases, checkpoints. It is pure: bytes in, one struct per record for all majors out.
+// SLRUs, databases, checkpoints; and sequences and generic page deltas, too small for packages of their own. It is pure:
+// bytes in, one struct per record for all majors out.
 //
 // A decoder takes the whole main data and must consume it exactly: a record that is shorter or longer than its
 // major's layout is a *pg.CorruptError (its LSN is the caller's to fill in), never a guess. Slices and array views in
