@@ -1,0 +1,94 @@
+package hashrec
+
+import "github.com/tarn-db/tarn/internal/pg"
+
+// MovePageContents is xl_hash_move_page_contents: tuples went from an overflow page to one before it. Block 0 is the bucket's first
+// page, not changed, and there only if it is not the one written; 1 the page written, with MovedTuples' bytes; 2 the page they were
+// on, with their line pointer numbers there.
+//
+//	0 ntups uint16   2 is_prim_bucket_same_wrt bool
+type MovePageContents struct {
+	Tuples         int
+	PrimaryWritten bool // the page written is the bucket's first
+}
+
+// DecodeMovePageContents reads an OpMovePageContents record's main data.
+func DecodeMovePageContents(main []byte) (r MovePageContents, err error) {
+	const record = "xl_hash_move_page_contents"
+	f, err := fixed(record, main, 3)
+	if err != nil {
+		return r, err
+	}
+	r = MovePageContents{Tuples: int(f.u16()), PrimaryWritten: f.bool()}
+	return r, f.done(record)
+}
+
+// SqueezePage is xl_hash_squeeze_page: an overflow page's last tuples went to a page before it, and it was freed. Block 0 is
+// the bucket's first page, not changed, and there only if it is not the one written; 1 the page written, with MovedTuples' bytes, from 17 on
+// left out where nothing is written to it; 2 the page freed; 3 the page before it, if not the one written; 4, if there, the page after it;
+// 5 the bitmap page, with the bit to clear; 6, if there, the metapage, with its new first free bit.
+//
+//	0 prevblkno uint32   4 nextblkno uint32   8 ntups uint16   10 is_prim_bucket_same_wrt bool   11 is_prev_bucket_same_wrt bool
+type SqueezePage struct {
+	Prev, Next     pg.BlockNumber // the freed page's neighbours in the bucket
+	Tuples         int
+	PrimaryWritten bool // the page written is the bucket's first
+	PrevWritten    bool // the page written is the one before that freed
+
+	// WriteStamped: redo sets the LSN of the page written though nothing on it changes. 17 (861f86beea) ended that.
+	WriteStamped bool
+}
+
+// DecodeSqueezePage reads an OpSqueezePage record's main data.
+func DecodeSqueezePage(major pg.Major, main []byte) (r SqueezePage, err error) {
+	const record = "xl_hash_squeeze_page"
+	f, err := fixed(record, main, 12)
+	if err != nil {
+		return r, err
+	}
+	r = SqueezePage{
+		Prev: pg.BlockNumber(f.u32()), Next: pg.BlockNumber(f.u32()), Tuples: int(f.u16()),
+		PrimaryWritten: f.bool(), PrevWritten: f.bool(),
+	}
+	r.WriteStamped = major < pg.PG17 || r.Tuples > 0 || r.PrevWritten
+	return r, f.done(record)
+}
+
+// MovedTuples is index tuples to be put on a page, in this order, each at its line pointer.
+//
+//	a line pointer number uint16 each, then the tuples, each padded to 8 bytes
+type MovedTuples struct {
+	offsets pg.Offsets
+	tuples  []byte
+}
+
+// DecodeMovedTuples reads a block's data of n tuples.
+func DecodeMovedTuples(data []byte, n int) (m MovedTuples, err error) {
+	if len(data) < 2*n {
+		return m, refuse("%d bytes of data for %d tuples", len(data), n)
+	}
+	return MovedTuples{offsets: pg.Offsets(data[:2*n]), tuples: data[2*n:]}, nil
+}
+
+// More says whether a tuple is left, or bytes that are none.
+func (m *MovedTuples) More() bool { return len(m.offsets) > 0 || len(m.tuples) > 0 }
+
+// Next takes the next tuple, with its padding, as it is stored.
+func (m *MovedTuples) Next() (off pg.OffsetNumber, tuple []byte, err error) {
+	if len(m.offsets) == 0 || len(m.tuples) < indexTupleHeaderSize {
+		return 0, nil, refuse("%d line pointer numbers and %d bytes of tuples are left", m.offsets.Len(), len(m.tuples))
+	}
+	size := pg.MaxAlign(int(le.Uint16(m.tuples[6:]) & indexSizeMask))
+	if size < indexTupleHeaderSize || size > len(m.tuples) {
+		return 0, nil, refuse("an index tuple of %d bytes, %d are left", size, len(m.tuples))
+	}
+	off, tuple = m.offsets.At(0), m.tuples[:size:size]
+	m.offsets, m.tuples = m.offsets[2:], m.tuples[size:]
+	return off, tuple, nil
+}
+
+// An index tuple begins with a TID of 6 bytes and t_info uint16, whose low bits are its size (access/itup.h).
+const (
+	indexTupleHeaderSize = 8
+	indexSizeMask        = 0x1FFF
+)
