@@ -108,7 +108,8 @@ var managers = [...]manager{
 // Redone says whether Apply knows the resource manager's records, so that it never answers NotRedone for one.
 func Redone(rmid wal.RMID) bool { return int(rmid) < len(managers) && managers[rmid].apply != nil }
 
-// restoreImage mirrors the BKPIMAGE_APPLY branch of XLogReadBufferForRedoExtended.
+// restoreImage mirrors the BKPIMAGE_APPLY branch of XLogReadBufferForRedoExtended. The page is then as after the record, but for one
+// kind of block that its manager's redo changes further (BLK_RESTORED).
 func restoreImage(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, error) {
 	if err := blk.RestoreImage(page); err != nil {
 		return Skipped, corrupt(rec, blk, err.Error())
@@ -116,6 +117,11 @@ func restoreImage(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, err
 	// A page that was never initialised keeps LSN 0: with any other it would be neither new nor valid.
 	if !page.IsNew() {
 		page.SetLSN(rec.End)
+	}
+	if gistLeftChild(rec, blk) {
+		if err := gistClearFollowRight(page, rec, blk); err != nil {
+			return Skipped, err
+		}
 	}
 	return Changed, nil
 }
