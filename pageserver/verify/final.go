@@ -9,6 +9,7 @@ import (
 
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/pg/gistrec"
 	"github.com/tarn-db/tarn/pageserver/datadir"
 	"github.com/tarn-db/tarn/pageserver/redo"
 )
@@ -217,6 +218,9 @@ func (c *comparer) page(rmid wal.RMID, f datadir.Fork, blk pg.BlockNumber, ours,
 	case rmid == wal.RMSpgist && blk == 0:
 		forgetLastUsed(ours)
 		forgetLastUsed(theirs)
+	case rmid == wal.RMGist:
+		forgetDeleted(ours)
+		forgetDeleted(theirs)
 	}
 	equal, diffs, err := redo.Compare(rmid, ours, theirs, blk, &c.scratch)
 	if err != nil {
@@ -226,7 +230,10 @@ func (c *comparer) page(rmid wal.RMID, f datadir.Fork, blk pg.BlockNumber, ours,
 	if rmid == wal.RMHeap && (ours.Flags()^theirs.Flags())&pg.PageAllVisible != 0 {
 		equal, diffs = false, append(diffs, redo.Range{Offset: 10, Length: 2})
 	}
-	if ours.LSN() != theirs.LSN() {
+	if rmid == wal.RMGist && !ours.IsNew() && !sameSplit(ours, theirs) {
+		equal, diffs = false, append(diffs, redo.Range{Offset: pg.BlockSize - gistrec.OpaqueSize, Length: gistrec.OpaqueSize})
+	}
+	if ours.LSN() != theirs.LSN() && !(rmid == wal.RMGist && theirs.LSN() == gistrec.BuildLSN) {
 		equal, diffs = false, append(diffs, redo.Range{Offset: 0, Length: 8})
 	}
 	return equal, diffs, nil

@@ -5,6 +5,10 @@ import "github.com/tarn-db/tarn/internal/pg"
 // RootBlock is GIST_ROOT_BLKNO: the root stays where it is when it is split.
 const RootBlock = pg.BlockNumber(0)
 
+// BuildLSN is GistBuildLSN: before 17 an index that is built by sorting goes to disk with this LSN on its pages, which were logged as
+// images.
+const BuildLSN = pg.LSN(1)
+
 // Flags of a page's special area (F_*).
 const (
 	PageLeaf          = 1 << 0
