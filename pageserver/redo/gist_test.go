@@ -149,7 +149,7 @@ func TestGistPageUpdate(t *testing.T) {
 		"all go, one is new": {[]byte{5, 0, 1, 0}, append([]byte{1, 0, 2, 0, 3, 0, 4, 0, 5, 0}, gistTuple(9)...), gistrec.PageLeaf, []byte{9}, true},
 	} {
 		page := gistPage(t, c.flags, 5)
-		if r := mustApply(t, page, record(wal.RMGist, gistrec.OpPageUpdate, c.main, c.data), 0, Env{}); r != Changed {
+		if r := mustApply(t, page, record(wal.RMGist, gistrec.OpPageUpdate, c.main, c.data), 0, Env{}); r != Changed || page.LSN() != 0x1040 {
 			t.Errorf("%s: %v", name, r)
 		}
 		o := opaqueOf(t, page)
