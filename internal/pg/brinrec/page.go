@@ -5,6 +5,7 @@ import "github.com/tarn-db/tarn/internal/pg"
 // PageType is what a page is (BRIN_PAGETYPE_*); its last two bytes.
 type PageType uint16
 
+// The types of pages.
 const (
 	MetaPage    PageType = 0xF091
 	RevmapPage  PageType = 0xF092 // a page of the range map
