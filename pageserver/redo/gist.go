@@ -97,6 +97,9 @@ func gistLeftChildPage(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result
 func gistPageUpdate(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, error) {
 	switch {
 	case gistLeftChild(rec, blk):
+		if err := gistrec.CheckPageUpdate(rec.Main); err != nil {
+			return Skipped, corrupt(rec, blk, err.Error())
+		}
 		return gistLeftChildPage(page, rec, blk)
 	case blk.ID != 0:
 		return Skipped, noBlock(rec, blk)

@@ -84,10 +84,18 @@ type PageUpdate struct {
 	Replaces bool
 }
 
+// CheckPageUpdate refuses the main data of what is no OpPageUpdate record; block 1 needs no more.
+func CheckPageUpdate(main []byte) error {
+	if len(main) != 4 {
+		return badLength("gistxlogPageUpdate", len(main), 4)
+	}
+	return nil
+}
+
 // DecodePageUpdate reads an OpPageUpdate record; data is block 0's data.
 func DecodePageUpdate(main, data []byte) (u PageUpdate, err error) {
-	if len(main) != 4 {
-		return u, badLength("gistxlogPageUpdate", len(main), 4)
+	if err := CheckPageUpdate(main); err != nil {
+		return u, err
 	}
 	gone, inserted := int(le.Uint16(main)), int(le.Uint16(main[2:]))
 	if len(data) < 2*gone {
