@@ -76,7 +76,7 @@ func TestImages(t *testing.T) {
 	page, full := newPage(), filledPage(t, 3)
 	page.Init(0)
 	page.SetLSN(0x9000)
-	rec := record(wal.RMBtree, 0, nil, nil)
+	rec := record(200, 0, nil, nil)
 	rec.Blocks[0].HasImage, rec.Blocks[0].ApplyImage, rec.Blocks[0].Image = true, true, full
 	if r := mustApply(t, page, rec, 0, Env{}); r != Changed || page.LSN() != rec.End || page.NumItems() != 3 {
 		t.Errorf("an image is restored whatever the page's LSN, and for any manager: %v", r)
@@ -86,7 +86,7 @@ func TestImages(t *testing.T) {
 		t.Errorf("an image of a new page gets no LSN: %v, %s", r, page.LSN())
 	}
 	rec.Blocks[0].HasImage = false
-	if r := mustApply(t, page, record(wal.RMBtree, 0, nil, nil), 0, Env{}); r != NotRedone {
+	if r := mustApply(t, page, record(200, 0, nil, nil), 0, Env{}); r != NotRedone {
 		t.Errorf("no image, no redo: %v", r)
 	}
 	if r := mustApply(t, page, record(wal.RMXLog, opFPIForHint, nil, nil), 0, Env{}); r != Skipped {
