@@ -52,8 +52,8 @@ func NextTuple(b []byte) (t Tuple, rest []byte, err error) {
 
 func (t Tuple) setOffset(v uint16) { le.PutUint16(t[4:], v) }
 func (t Tuple) setInfo(v uint16)   { le.PutUint16(t[6:], v) }
-func (t Tuple) info() uint16   { return le.Uint16(t[6:]) }
-func (t Tuple) offset() uint16 { return le.Uint16(t[4:]) }
+func (t Tuple) info() uint16       { return le.Uint16(t[6:]) }
+func (t Tuple) offset() uint16     { return le.Uint16(t[4:]) }
 
 // IsPivot is BTreeTupleIsPivot.
 func (t Tuple) IsPivot() bool { return t.info()&altTID != 0 && t.offset()&isPosting == 0 }
