@@ -71,10 +71,9 @@ func (d *Delete) decodeItems(counts, data []byte) error {
 	if len(data) < deleted+updated {
 		return badLength("the offsets of deleted and updated tuples", len(data), deleted+updated)
 	}
-	d.Deleted = data[:deleted]
-	d.Updates = Updates{offsets: data[deleted : deleted+updated], entries: data[deleted+updated:]}
-	rest := d.Updates.entries
-	for range d.Updates.Len() {
+	u := Updates{offsets: data[deleted : deleted+updated], entries: data[deleted+updated:]}
+	rest := u.entries
+	for range u.Len() {
 		if len(rest) < 2 {
 			return badLength("xl_btree_update", len(rest), 2)
 		}
@@ -87,5 +86,6 @@ func (d *Delete) decodeItems(counts, data []byte) error {
 	if len(rest) != 0 {
 		return badLength("the deleted and updated tuples", len(data), len(data)-len(rest))
 	}
+	d.Deleted, d.Updates = data[:deleted], u
 	return nil
 }
