@@ -69,6 +69,9 @@ func btreeNewRoot(page pg.Page, rec *wal.Record, blk *wal.BlockRef) error {
 	if err != nil {
 		return err
 	}
+	if r.Root != blk.Block {
+		return errReference
+	}
 	o := btreerec.OpaqueOf(page)
 	o.SetLevel(r.Level)
 	if r.Level == 0 {

@@ -8,10 +8,13 @@ import (
 
 // btreeHalfDead is btree_xlog_mark_page_halfdead for the leaf: it keeps nothing but its siblings and the way to the top of the
 // subtree that goes with it.
-func btreeHalfDead(page pg.Page, rec *wal.Record, _ *wal.BlockRef) error {
+func btreeHalfDead(page pg.Page, rec *wal.Record, blk *wal.BlockRef) error {
 	r, err := btreerec.DecodeHalfDead(rec.Main)
 	if err != nil {
 		return err
+	}
+	if r.Leaf != blk.Block {
+		return errReference
 	}
 	return putHalfDead(page, r.Left, r.Right, r.TopParent)
 }
