@@ -150,6 +150,25 @@ func TestBtreeBuiltOrNot(t *testing.T) {
 	}
 }
 
+// TestBtreeMeta: the meta page is made of the record, for the versions that can come with one.
+func TestBtreeMeta(t *testing.T) {
+	data, _ := hex.DecodeString("00000000070000000200000005000000010000000900000001aabbcc")
+	for version := byte(2); version <= 5; version++ {
+		data[0] = version
+		rec, page := btreeRecord(btreerec.OpMetaCleanup, "", data), newPage()
+		rec.Blocks[0].Block = 0
+		_, err := Apply(page, rec, &rec.Blocks[0], Env{})
+		if ok := version == 3 || version == 4; ok != (err == nil) {
+			t.Errorf("version %d: %v", version, err)
+		}
+		want, _ := hex.DecodeString("62310500" + hex.EncodeToString([]byte{version}) + "00000007000000020000000500000001000000" +
+			"0900000000000000" + "000000000000f0bf" + "0100000000000000")
+		if err == nil && (page.Lower() != 72 || !bytes.Equal(page[24:72], want) || btreerec.OpaqueOf(page).Flags() != btreerec.FlagMeta) {
+			t.Errorf("version %d: %x", version, []byte(page[24:72]))
+		}
+	}
+}
+
 // TestBtreeRefusals: pages and records that do not fit each other are refused with the place.
 func TestBtreeRefusals(t *testing.T) {
 	leaf := func() pg.Page { return btreePage(t, postingOf(5, 1, 3, 9), indexTupleOf(6, 1)) }
