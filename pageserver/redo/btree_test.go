@@ -128,6 +128,23 @@ func TestBtreeVacuum(t *testing.T) {
 	}
 }
 
+// TestBtreeDedup: the high key and tuples outside the intervals stay, lists and plain tuples of an interval become one list.
+func TestBtreeDedup(t *testing.T) {
+	highKey := indexTupleOf(9, 0)
+	page := withNext(btreePage(t, highKey, indexTupleOf(4, 1), postingOf(5, 1, 3), indexTupleOf(5, 5), postingOf(5, 6, 7),
+		indexTupleOf(6, 1), indexTupleOf(7, 1), indexTupleOf(7, 2)))
+	page.SetItem(2, pg.MakeItemID(page.Item(2).Offset(), pg.LPDead, 16))
+	page.SetPruneXID(9)
+	o := btreerec.OpaqueOf(page)
+	o.SetFlags(btreerec.FlagLeaf | btreerec.FlagHasGarbage)
+	o.SetCycleID(77)
+	mustApply(t, page, btreeRecord(btreerec.OpDedup, "0200", []byte{3, 0, 3, 0, 7, 0, 2, 0}), 0, Env{})
+	wantTuples(t, page, highKey, indexTupleOf(4, 1), postingOf(5, 1, 3, 5, 6, 7), indexTupleOf(6, 1), postingOf(7, 1, 2))
+	if !bytes.Equal(o[4:], []byte{3, 0, 0, 0, 0, 0, 0, 0, btreerec.FlagLeaf, 0, 77, 0}) || page.PruneXID() != 0 || page.Item(2).State() != pg.LPNormal {
+		t.Errorf("special area %x, prune XID %d, %v", []byte(o), page.PruneXID(), page.Item(2))
+	}
+}
+
 // TestBtreeBuiltOrNot: pages are built from nothing exactly where the record says so, as XLogReadBufferForRedoExtended demands.
 func TestBtreeBuiltOrNot(t *testing.T) {
 	rec := btreeRecord(btreerec.OpNewRoot, "07000000 00000000", nil)
@@ -214,6 +231,7 @@ func TestBtreeRefusals(t *testing.T) {
 		"update out of order":             {leaf(), btreeRecord(btreerec.OpVacuum, "0000 0100", []byte{1, 0, 2, 0, 1, 0, 0, 0}), 0},
 		"update beyond the list":          {leaf(), btreeRecord(btreerec.OpVacuum, "0000 0100", []byte{1, 0, 1, 0, 3, 0}), 0},
 		"delete beyond":                   {leaf(), btreeRecord(btreerec.OpVacuum, "0100 0000", []byte{3, 0}), 0},
+		"delete among tuples on a heap":   {overlappingLeaf(t), btreeRecord(btreerec.OpVacuum, "0300 0000", []byte{1, 0, 2, 0, 3, 0}), 0},
 		"parent without a next downlink":  {leaf(), btreeRecord(btreerec.OpMarkHalfDead, "0200 0000 07000000 00000000 08000000 ffffffff", nil, nil), 1},
 		"parent of no downlink":           {leaf(), btreeRecord(btreerec.OpMarkHalfDead, "ffff 0000 07000000 00000000 08000000 ffffffff", nil, nil), 1},
 		"half-dead leaf of another":       {newPage(), btreeRecord(btreerec.OpMarkHalfDead, "0200 0000 08000000 00000000 08000000 ffffffff", nil), 0},
@@ -231,6 +249,17 @@ func TestBtreeRefusals(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// overlappingLeaf has 100 line pointers to one tuple: together more than the space between pd_upper and pd_special.
+func overlappingLeaf(t *testing.T) pg.Page {
+	p := btreePage(t, indexTupleOf(1, 1))
+	i := p.Item(1)
+	p.SetLower(pg.PageHeaderSize + 4*100)
+	for off := pg.OffsetNumber(1); off <= 100; off++ {
+		p.SetItem(off, i)
+	}
+	return p
 }
 
 // withNext gives a page a right sibling, so that its first tuple is its high key.

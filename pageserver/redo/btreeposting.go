@@ -59,7 +59,8 @@ func (b *postingBuilder) add(tids []byte) error {
 	return nil
 }
 
-// finish returns the tuple. At least one TID has been added, and the key is MAXALIGNed.
+// finish returns the tuple. At least one TID has been added, and the key is MAXALIGNed; what is padding is zero, as a builder
+// makes one tuple only.
 func (b *postingBuilder) finish() btreerec.Tuple {
 	n := (b.used - b.key) / btreerec.TIDSize
 	if n == 1 {
@@ -68,7 +69,6 @@ func (b *postingBuilder) finish() btreerec.Tuple {
 		return t
 	}
 	t := btreerec.Tuple(b.tuple[:pg.MaxAlign(b.used)]) // TupleSizeMax is MAXALIGNed
-	clear(t[b.used:])
 	t.SetPosting(n, b.key)
 	return t
 }

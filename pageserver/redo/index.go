@@ -252,7 +252,8 @@ func (c *compaction) gatherBut(p pg.Page, gone pg.Offsets) error {
 	if next != gone.Len() {
 		return errOrder
 	}
-	if total > int(p.Special())-int(p.Lower()) {
+	// Tuples that overlap could add up to more than there is.
+	if total > int(p.Special())-int(p.Upper()) {
 		return errNoRoom
 	}
 	return nil
