@@ -49,8 +49,11 @@ insert into toasty select i, repeat(md5(i::text), 200) from generate_series(1, 5
 insert into part select i, i % 3, md5(i::text) from generate_series(1, 1000) i;
 `
 
+// schemas are made in order; a manager's file adds its own, as it does to the actions below.
+var schemas = []string{schema}
+
 func (w *workload) prepare(ctx context.Context) {
-	if err := w.srv.Exec(ctx, "postgres", schema); err != nil {
+	if err := w.srv.Exec(ctx, "postgres", schemas...); err != nil {
 		w.t.Fatal(err)
 	}
 	if err := w.srv.Exec(ctx, "postgres", "create tablespace inplace location ''"); err != nil {
