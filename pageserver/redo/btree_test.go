@@ -238,7 +238,7 @@ func TestBtreeRefusals(t *testing.T) {
 		"parent of no downlink":           {leaf(), btreeRecord(btreerec.OpMarkHalfDead, "ffff 0000 07000000 00000000 08000000 ffffffff", nil, nil), 1},
 		"half-dead leaf of another":       {newPage(), btreeRecord(btreerec.OpMarkHalfDead, "0200 0000 08000000 00000000 08000000 ffffffff", nil), 0},
 		"root of another":                 {newPage(), btreeRecord(btreerec.OpNewRoot, "08000000 00000000", nil), 0},
-		"left sibling there is not":       {leaf(), btreeRecord(btreerec.OpUnlinkPage, strings.Repeat("00", 36), nil, nil), 1},
+		"left sibling there is not":       {leaf(), btreeRecord(btreerec.OpUnlinkPage, "00000000 08000000"+strings.Repeat("00", 28), nil, nil), 1},
 		"half-dead leaf of a leaf":        {leaf(), btreeRecord(btreerec.OpUnlinkPage, strings.Repeat("00", 36), nil, nil, nil, nil), 3},
 		"meta page elsewhere":             {newPage(), btreeRecord(btreerec.OpMetaCleanup, "", meta), 0},
 		"block of a record that has none": {leaf(), btreeRecord(btreerec.OpReusePage, "", nil), 0},
