@@ -1,0 +1,114 @@
+package ginrec
+
+import "github.com/tarn-db/tarn/internal/pg"
+
+// UpdateMeta is ginxlogUpdateMeta. Block 0 is the metapage, built from nothing. Block 1, if any, is the pending list's tail: with
+// Count it takes that many tuples, which it carries; else, with PrevTail, it gets a right link.
+//
+//	0 locator, 3 uint32   16 metadata, MetaSize bytes   72 prevTail uint32   76 newRightlink uint32   80 ntuples int32   84 padding
+type UpdateMeta struct {
+	Metadata     []byte         // MetaSize bytes
+	PrevTail     pg.BlockNumber // InvalidBlock if the list did not get a new tail
+	NewRightLink pg.BlockNumber
+	Count        int // tuples
+}
+
+// DecodeUpdateMeta reads an OpUpdateMetaPage record's main data.
+func DecodeUpdateMeta(main []byte) (UpdateMeta, error) {
+	if len(main) != 88 {
+		return UpdateMeta{}, badLength("ginxlogUpdateMeta", len(main), 88)
+	}
+	r := UpdateMeta{
+		Metadata: main[16 : 16+MetaSize],
+		PrevTail: pg.BlockNumber(le.Uint32(main[72:])), NewRightLink: pg.BlockNumber(le.Uint32(main[76:])), Count: int(int32(le.Uint32(main[80:]))),
+	}
+	if r.Count < 0 {
+		return UpdateMeta{}, badValue("ginxlogUpdateMeta", "ntuples", r.Count)
+	}
+	return r, nil
+}
+
+// InsertListPage is ginxlogInsertListPage: block 0 becomes a page of the pending list, with the tuples it carries.
+//
+//	0 rightlink uint32   4 ntuples int32
+type InsertListPage struct {
+	RightLink pg.BlockNumber
+	Count     int // tuples
+}
+
+// DecodeInsertListPage reads an OpInsertListPage record's main data.
+func DecodeInsertListPage(main []byte) (InsertListPage, error) {
+	if len(main) != 8 {
+		return InsertListPage{}, badLength("ginxlogInsertListPage", len(main), 8)
+	}
+	r := InsertListPage{RightLink: pg.BlockNumber(le.Uint32(main)), Count: int(int32(le.Uint32(main[4:])))}
+	if r.Count < 0 {
+		return InsertListPage{}, badValue("ginxlogInsertListPage", "ntuples", r.Count)
+	}
+	return r, nil
+}
+
+// DeleteListPages is ginxlogDeleteListPages: block 0 is the metapage, built from nothing, and blocks 1 to Count become empty
+// deleted pages.
+//
+//	0 metadata, MetaSize bytes   56 ndeleted int32   60 padding
+type DeleteListPages struct {
+	Metadata []byte // MetaSize bytes
+	Count    int    // pages
+}
+
+// DecodeDeleteListPages reads an OpDeleteListPages record's main data.
+func DecodeDeleteListPages(main []byte) (DeleteListPages, error) {
+	if len(main) != 64 {
+		return DeleteListPages{}, badLength("ginxlogDeleteListPages", len(main), 64)
+	}
+	r := DeleteListPages{Metadata: main[:MetaSize], Count: int(int32(le.Uint32(main[56:])))}
+	if r.Count < 0 {
+		return DeleteListPages{}, badValue("ginxlogDeleteListPages", "ndeleted", r.Count)
+	}
+	return r, nil
+}
+
+// TupleHeaderSize is sizeof(IndexTupleData): t_tid of 6 bytes, t_info uint16.
+const TupleHeaderSize = 8
+
+// tupleSize is the length of the index tuple that b begins with (IndexTupleSize).
+func tupleSize(b []byte) (int, error) {
+	if len(b) < TupleHeaderSize {
+		return 0, badLength("an index tuple", len(b), TupleHeaderSize)
+	}
+	size := int(le.Uint16(b[6:]) & 0x1FFF)
+	if size < TupleHeaderSize || size > len(b) {
+		return 0, badLength("an index tuple", len(b), size)
+	}
+	return size, nil
+}
+
+// Tuples are index tuples one behind the other, as blocks of the pending list carry them.
+type Tuples struct{ rest []byte }
+
+// DecodeTuples reads count tuples, which must use up data.
+func DecodeTuples(data []byte, count int) (Tuples, error) {
+	left := data
+	for range count {
+		size, err := tupleSize(left)
+		if err != nil {
+			return Tuples{}, err
+		}
+		left = left[size:]
+	}
+	if len(left) != 0 {
+		return Tuples{}, badLength("the pending list's tuples", len(data), len(data)-len(left))
+	}
+	return Tuples{rest: data}, nil
+}
+
+// Next hands out the next tuple, nil behind the last.
+func (t *Tuples) Next() (tuple []byte) {
+	size, err := tupleSize(t.rest)
+	if err != nil {
+		return nil
+	}
+	tuple, t.rest = t.rest[:size], t.rest[size:]
+	return tuple
+}
