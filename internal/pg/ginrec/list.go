@@ -105,10 +105,10 @@ func DecodeTuples(data []byte, count int) (Tuples, error) {
 
 // Next hands out the next tuple, nil behind the last.
 func (t *Tuples) Next() (tuple []byte) {
-	size, err := tupleSize(t.rest)
-	if err != nil {
+	if len(t.rest) == 0 {
 		return nil
 	}
+	size, _ := tupleSize(t.rest) // checked when decoded
 	tuple, t.rest = t.rest[:size], t.rest[size:]
 	return tuple
 }
