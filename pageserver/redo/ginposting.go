@@ -15,7 +15,7 @@ var (
 
 // postingItems returns the space of a page above a posting tree's leaves and how many items are in it.
 func postingItems(p pg.Page, o ginrec.Opaque) (items []byte, n int, err error) {
-	if n = o.Count(); n > ginrec.PostingItemsMax {
+	if n = o.Count(); n > ginrec.PostingItemsMax || p.Upper() != ginrec.Special {
 		return nil, 0, errPosting
 	}
 	return p[ginrec.PostingAt:ginrec.Special], n, nil
@@ -112,7 +112,7 @@ func recompress(p pg.Page, o ginrec.Opaque, data []byte) error {
 		}
 	}
 	before := int(p.Lower())
-	if before < ginrec.PostingAt || before > ginrec.Special {
+	if before < ginrec.PostingAt || before > ginrec.Special || p.Upper() != ginrec.Special {
 		return errPostingLists
 	}
 	var held [ginrec.PostingSizeMax]byte
