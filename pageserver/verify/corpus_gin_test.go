@@ -19,7 +19,7 @@ import (
 	"github.com/tarn-db/tarn/pageserver/redo"
 )
 
-// TestGinAgainstServers redoes what servers wrote of GIN indexes under concurrent sessions killed twice in the middle of it: every
+// TestGinAgainstServers redoes what servers wrote of GIN indexes under concurrent sessions killed in the middle of it: every
 // page they logged an image of, and every page of those indexes they stopped with.
 func TestGinAgainstServers(t *testing.T) {
 	if !pgtest.Long() && os.Getenv("TARN_PGRELEASE") == "" {
@@ -79,7 +79,7 @@ var ginMaintenance = []action{
 	script(`alter system set full_page_writes = off; select pg_reload_conf(); select pg_sleep(0.5); alter system set full_page_writes = on; select pg_reload_conf()`),
 }
 
-// makeGinCorpus runs the workload over a new server with two crashes, whose places in the WAL it returns. Nothing in it drops files:
+// makeGinCorpus runs the workload over a new server with some crashes, whose places in the WAL it returns. Nothing in it drops files:
 // recovery checks its own pages too, and takes a page of zeros in a file that is dropped later for one redone wrongly.
 func makeGinCorpus(t *testing.T, from source, seed int64) (c corpus, crashes []pg.LSN) {
 	t.Helper()
@@ -115,8 +115,14 @@ func makeGinCorpus(t *testing.T, from source, seed int64) (c corpus, crashes []p
 	must(srv.Restart(ctx))
 	must(srv.Exec(ctx, "postgres", ginSchema))
 	w := workload{t: t, srv: srv, seed: seed}
-	for range 2 {
-		w.ginRun(ctx, corpusTime(t), srv.Kill9)
+	mixed := [][]action{ginActions, ginActions, ginActions, {ginWide}, ginMaintenance}
+	splits := [][]action{{ginWide}, {ginWide}, {ginWide}, {ginWide}, {ginWide}, {ginWide}}
+	for i := range 6 {
+		if i < 2 {
+			w.ginRun(ctx, corpusTime(t), mixed, srv.Kill9)
+		} else { // so many splits at once that WAL is likely to end within one
+			w.ginRun(ctx, 500*time.Millisecond, splits, srv.Kill9)
+		}
 		must(srv.Restart(ctx))
 		text, err := srv.QueryText(ctx, "postgres", "select redo_lsn::text from pg_control_checkpoint()")
 		must(err)
@@ -125,18 +131,18 @@ func makeGinCorpus(t *testing.T, from source, seed int64) (c corpus, crashes []p
 		crashes = append(crashes, at)
 		w.seed++
 	}
-	w.ginRun(ctx, corpusTime(t), func() error { return nil })
-	must(srv.Exec(ctx, "postgres", "vacuum doc", "vacuum wide", "vacuum same", "vacuum few"))
+	w.ginRun(ctx, corpusTime(t), mixed, func() error { return nil })
+	must(srv.Exec(ctx, "postgres", "vacuum doc", "vacuum wide", "delete from same where ctid >= '(40,1)' and ctid < '(120,1)'", "vacuum same", "vacuum few"))
 	must(srv.Stop(pgtest.Fast))
 	return c, crashes
 }
 
 // ginRun works for d and then calls end while all sessions are still at it.
-func (w *workload) ginRun(ctx context.Context, d time.Duration, end func() error) {
+func (w *workload) ginRun(ctx context.Context, d time.Duration, sessions [][]action, end func() error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
-	for i, actions := range [][]action{ginActions, ginActions, ginActions, {ginWide}, ginMaintenance} {
+	for i, actions := range sessions {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
@@ -158,7 +164,11 @@ func checkGinCorpus(t *testing.T, c corpus, crashes []pg.LSN) {
 		t.Fatal(err)
 	}
 	defer v.pages.base.Close()
-	seen, images, incomplete := map[string]int{}, map[string]int{}, map[pg.BlockNumber]pg.LSN{}
+	type place struct {
+		rel pg.RelFileLocator
+		blk pg.BlockNumber
+	}
+	seen, images, incomplete := map[string]int{}, map[string]int{}, map[place]pg.LSN{}
 	indexes, finished := map[datadir.Fork]bool{}, 0
 	v.fault = func(before, after pg.Page, rec *wal.Record, blk *wal.BlockRef) {
 		if rec.RMID != wal.RMGin {
@@ -173,11 +183,12 @@ func checkGinCorpus(t *testing.T, c corpus, crashes []pg.LSN) {
 		}
 		// A split that the crash left for a later record to finish.
 		if was, is := ginKind(before, ginrec.PageIncompleteSplit, ginrec.PageIncompleteSplit), ginKind(after, ginrec.PageIncompleteSplit, ginrec.PageIncompleteSplit); is && !was {
-			incomplete[blk.Block] = rec.LSN
+			incomplete[place{blk.Rel, blk.Block}] = rec.LSN
 		} else if was && !is {
 			for _, crash := range crashes {
-				if incomplete[blk.Block] < crash && rec.LSN >= crash {
+				if incomplete[place{blk.Rel, blk.Block}] < crash && rec.LSN >= crash {
 					finished++
+					break
 				}
 			}
 		}
