@@ -15,7 +15,6 @@ import (
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/ginrec"
 	"github.com/tarn-db/tarn/internal/pgtest"
-	"github.com/tarn-db/tarn/pageserver/datadir"
 	"github.com/tarn-db/tarn/pageserver/redo"
 )
 
@@ -169,12 +168,11 @@ func checkGinCorpus(t *testing.T, c corpus, crashes []pg.LSN) {
 		blk pg.BlockNumber
 	}
 	seen, images, incomplete := map[string]int{}, map[string]int{}, map[place]pg.LSN{}
-	indexes, finished := map[datadir.Fork]bool{}, 0
+	finished := 0
 	v.fault = func(before, after pg.Page, rec *wal.Record, blk *wal.BlockRef) {
 		if rec.RMID != wal.RMGin {
 			return
 		}
-		indexes[datadir.Fork{Rel: blk.Rel, Fork: blk.Fork}] = true
 		if blk.ID == rec.Blocks[0].ID {
 			seen[rec.TypeName()]++
 		}
@@ -198,52 +196,27 @@ func checkGinCorpus(t *testing.T, c corpus, crashes []pg.LSN) {
 	if err != nil {
 		t.Fatalf("after %s: %v", r.End, err)
 	}
-	final, differ := compareGinPages(t, c.final, v.pages, indexes)
-	t.Logf("%d records, %d MB, Gin %+v; final pages %d", r.Records, r.Bytes>>20, r.ByRmgr["Gin"], final)
+	all, err := v.compareFinal(context.Background(), c.final)
+	if err != nil {
+		t.Fatal(err)
+	}
+	final := all.ByRmgr["Gin"]
+	t.Logf("%d records, %d MB, Gin %+v, final pages %+v", r.Records, r.Bytes>>20, r.ByRmgr["Gin"], final)
 	t.Logf("records %v", seen)
 	t.Logf("images %v; %d splits finished after a crash", images, finished)
 	for _, m := range r.First {
 		t.Errorf("%v", m)
 	}
-	if !r.OK() || r.Skipped != 0 || differ != 0 || final == 0 {
-		t.Errorf("not verified: %d images, %d mismatches, %d skipped, %d invalid pages; final %d pages, %d differ",
-			r.ImagesCompared, r.Mismatches, r.Skipped, r.InvalidPages, final, differ)
+	for _, d := range all.First {
+		t.Logf("final: %v", d)
+	}
+	if !r.OK() || r.Skipped != 0 || final.Differ+final.Unknown != 0 || final.Pages == 0 {
+		t.Errorf("not verified: %d images, %d mismatches, %d skipped, %d invalid pages; final %+v",
+			r.ImagesCompared, r.Mismatches, r.Skipped, r.InvalidPages, final)
 	}
 	for _, name := range ginTypes(v.pages.base.Major()) {
 		if seen[name] == 0 {
 			t.Errorf("there was no %s", name)
 		}
 	}
-}
-
-// compareGinPages compares every page of the indexes that the stopped server has with what redo arrived at.
-func compareGinPages(t *testing.T, dir string, pages *pageSet, indexes map[datadir.Fork]bool) (n, differ int) {
-	d, err := datadir.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	var s redo.Scratch
-	theirs := pg.Page(make([]byte, pg.BlockSize))
-	for f := range indexes {
-		blocks, err := d.Blocks(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for blk := range blocks { // none if it was dropped
-			if _, err := d.ReadPage(f, blk, theirs); err != nil {
-				t.Fatal(err)
-			}
-			ours, err := pages.page(f, pages.fork(f), blk)
-			if err != nil {
-				t.Fatal(err)
-			}
-			n++
-			if equal, ranges, _ := redo.Compare(wal.RMGin, ours, theirs, blk, &s); !equal {
-				differ++
-				t.Errorf("final: %v block %d at %s, ours at %s: %v", f, blk, theirs.LSN(), ours.LSN(), ranges)
-			}
-		}
-	}
-	return n, differ
 }
