@@ -128,6 +128,16 @@ func TestGinRecompress(t *testing.T) {
 	}
 }
 
+// TestGinCreatePostingTree: built whatever the page held.
+func TestGinCreatePostingTree(t *testing.T) {
+	page, s := postingInner(3), segment(t, 1, 2, 3)
+	page.SetLSN(0x9000)
+	mustApply(t, page, ginRecord(t, ginrec.OpCreatePostingTree, "0c000000"+hexOf(s)+hexOf(make([]byte, 12-len(s))), ""), 0, Env{})
+	if want := postingLeaf(s, make([]byte, 12-len(s))); page.LSN() != 0x1040 || !bytes.Equal(page[8:], want[8:]) {
+		t.Errorf("at %s: %x %x", page.LSN(), page[:64], page[ginrec.Special:])
+	}
+}
+
 // TestGinFullLeaf: segments may fill a page to its last byte, and no more.
 func TestGinFullLeaf(t *testing.T) {
 	s := segment(t, 1, 2, 3)

@@ -39,13 +39,14 @@ func decodeAll(segment []byte) (items []Item, err error) {
 
 // TestSegmentBytes has the bytes of ginpostinglist.c for numbers of each length: seven bits a byte, low ones first.
 func TestSegmentBytes(t *testing.T) {
-	items := []Item{item(1, 1), item(1, 2), item(1, 129+1), item(2, 1), item(0xFFFFFFFF, 2047)}
-	got := encode(t, make([]byte, 64), items)
-	// 2-1 = 1; 128 = 0x80; 2048-129 = 1919 = 0x77f.
-	want := append(b(t, "0000 0100 0100 0c00 01 8001 ff0e"), varbyte(uint64(item(0xFFFFFFFF, 2047)-item(2, 1)))...)
-	if len(want)%2 != 0 {
-		want = append(want, 0)
+	items := []Item{item(1, 1), item(1, 2), item(1, 3), item(1, 131), item(2, 1), item(0xFFFFFFFF, 2047)}
+	got := encode(t, bytes.Repeat([]byte{0xFF}, 64), items) // nothing of what was there stays
+	// 1, 1, 128 = 0x80 and 2048-130 = 1918 = 0x77e.
+	want := append(b(t, "0000 0100 0100 0d00 01 01 8001 fe0e"), varbyte(uint64(item(0xFFFFFFFF, 2047)-item(2, 1)))...)
+	if len(want)%2 == 0 {
+		t.Fatal("no padding to test")
 	}
+	want = append(want, 0)
 	if !bytes.Equal(got, want) {
 		t.Errorf("%x, want %x", got, want)
 	}
