@@ -9,9 +9,9 @@ import (
 )
 
 var (
-	errPosting   = errors.New("the tuple has no heap TIDs, or its posting list does not lie in it")
-	errPostingAt = errors.New("the posting list cannot be split there")
-	errInterval  = errors.New("an interval to merge does not lie behind the one before, or not on the page")
+	errPostingList = errors.New("the tuple has no heap TIDs, or its posting list does not lie in it")
+	errPostingAt   = errors.New("the posting list cannot be split there")
+	errInterval    = errors.New("an interval to merge does not lie behind the one before, or not on the page")
 )
 
 // heapTID is an ItemPointerData as it lies in a tuple.
@@ -22,7 +22,7 @@ type heapTID [btreerec.TIDSize]byte
 func swapPosting(posting, newItem btreerec.Tuple, at int) (last heapTID, err error) {
 	_, tids, ok := posting.Heap()
 	if !ok || !posting.IsPosting() {
-		return last, errPosting
+		return last, errPostingList
 	}
 	at *= btreerec.TIDSize
 	if at <= 0 || at >= len(tids) {
@@ -127,7 +127,7 @@ func mergeItems(page, from pg.Page, first, end pg.OffsetNumber) error {
 		}
 		key, tids, ok := t.Heap()
 		if !ok {
-			return errPosting
+			return errPostingList
 		}
 		if off == first {
 			if err := b.start(key); err != nil {

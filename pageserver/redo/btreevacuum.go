@@ -55,7 +55,7 @@ func updatePosting(page pg.Page, off pg.OffsetNumber, gone pg.Offsets) error {
 	key, tids, ok := t.Heap()
 	n := len(tids) / btreerec.TIDSize
 	if !ok || !t.IsPosting() || gone.Len() >= n {
-		return errPosting
+		return errPostingList
 	}
 	var b postingBuilder
 	if err := b.start(key); err != nil {

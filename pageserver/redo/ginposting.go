@@ -8,7 +8,7 @@ import (
 )
 
 var (
-	errPosting      = errors.New("there is no such posting item, or no room for one more")
+	errGinPosting   = errors.New("there is no such posting item, or no room for one more")
 	errPostingLists = errors.New("the page's posting lists are cut, or end outside their space")
 	errSegment      = errors.New("the record changes a segment the page does not have, or one before the last changed")
 )
@@ -16,7 +16,7 @@ var (
 // postingItems returns the space of a page above a posting tree's leaves and how many items are in it.
 func postingItems(p pg.Page, o ginrec.Opaque) (items []byte, n int, err error) {
 	if n = o.Count(); n > ginrec.PostingItemsMax || p.Upper() != ginrec.Special {
-		return nil, 0, errPosting
+		return nil, 0, errGinPosting
 	}
 	return p[ginrec.PostingAt:ginrec.Special], n, nil
 }
@@ -39,7 +39,7 @@ func insertPosting(p pg.Page, o ginrec.Opaque, data []byte, right pg.BlockNumber
 		return err
 	}
 	if r.Offset < 1 || int(r.Offset) > n || n == ginrec.PostingItemsMax {
-		return errPosting
+		return errGinPosting
 	}
 	at, end := ginrec.PostingItemSize*(int(r.Offset)-1), ginrec.PostingItemSize*n
 	ginrec.SetChild(items[at:], right)
@@ -59,7 +59,7 @@ func deletePosting(p pg.Page, o ginrec.Opaque, off pg.OffsetNumber) error {
 		return err
 	}
 	if off < 1 || int(off) > n {
-		return errPosting
+		return errGinPosting
 	}
 	at, end := ginrec.PostingItemSize*(int(off)-1), ginrec.PostingItemSize*n
 	copy(items[at:], items[at+ginrec.PostingItemSize:end])

@@ -44,7 +44,7 @@ func values(t *testing.T, p pg.Page) (list []byte) {
 	return list
 }
 
-func opaqueOf(t *testing.T, p pg.Page) gistrec.Opaque {
+func gistOpaqueOf(t *testing.T, p pg.Page) gistrec.Opaque {
 	t.Helper()
 	o, ok := gistrec.PageOpaque(p)
 	if !ok {
@@ -87,7 +87,7 @@ func TestGistLeftChild(t *testing.T) {
 			if r := mustApply(t, page, c.rec, c.id, Env{}); r != Changed || page.LSN() != c.rec.End {
 				t.Errorf("%s, image %t: %v, LSN %s", name, image, r, page.LSN())
 			}
-			if o := opaqueOf(t, page); o.NSN() != c.rec.End || o.Flags() != gistrec.PageLeaf || o.RightLink() != 99 || page.NumItems() != 2 {
+			if o := gistOpaqueOf(t, page); o.NSN() != c.rec.End || o.Flags() != gistrec.PageLeaf || o.RightLink() != 99 || page.NumItems() != 2 {
 				t.Errorf("%s, image %t: NSN %s, flags %#x", name, image, o.NSN(), o.Flags())
 			}
 			if r := mustApply(t, page, c.rec, c.id, Env{}); !image && r != Skipped {
@@ -124,7 +124,7 @@ func TestGistPageSplit(t *testing.T) {
 			if r := mustApply(t, page, c.rec, uint8(i+1), Env{}); r != Changed || page.LSN() != c.rec.End {
 				t.Errorf("%s %d: %v", name, i, r)
 			}
-			o := opaqueOf(t, page)
+			o := gistOpaqueOf(t, page)
 			if o.RightLink() != c.rights[i] || o.Flags() != c.flags[i] || o.NSN() != 0x500 || !slices.Equal(values(t, page), []byte{byte(i + 1)}) {
 				t.Errorf("%s %d: right %d, flags %#x, NSN %s", name, i, o.RightLink(), o.Flags(), o.NSN())
 			}
@@ -152,7 +152,7 @@ func TestGistPageUpdate(t *testing.T) {
 		if r := mustApply(t, page, record(wal.RMGist, gistrec.OpPageUpdate, c.main, c.data), 0, Env{}); r != Changed || page.LSN() != 0x1040 {
 			t.Errorf("%s: %v", name, r)
 		}
-		o := opaqueOf(t, page)
+		o := gistOpaqueOf(t, page)
 		if got := values(t, page); !slices.Equal(got, c.want) || o.Flags()&gistrec.PageTuplesDeleted != 0 != c.deleted || o.NSN() != 0x500 {
 			t.Errorf("%s: %v, flags %#x, NSN %s", name, got, o.Flags(), o.NSN())
 		}
@@ -168,8 +168,8 @@ func TestGistDelete(t *testing.T) {
 		rec.Major = major
 		page := gistPage(t, gistrec.PageLeaf|gistrec.PageHasGarbage, 5)
 		mustApply(t, page, rec, 0, Env{})
-		if got := values(t, page); !slices.Equal(got, []byte{1, 3, 5}) || opaqueOf(t, page).Flags() != gistrec.PageLeaf {
-			t.Errorf("%d: %v, flags %#x", major, got, opaqueOf(t, page).Flags())
+		if got := values(t, page); !slices.Equal(got, []byte{1, 3, 5}) || gistOpaqueOf(t, page).Flags() != gistrec.PageLeaf {
+			t.Errorf("%d: %v, flags %#x", major, got, gistOpaqueOf(t, page).Flags())
 		}
 	}
 }
@@ -180,8 +180,8 @@ func TestGistPageDelete(t *testing.T) {
 	leaf, parent := gistPage(t, gistrec.PageLeaf, 0), gistPage(t, 0, 4)
 	mustApply(t, leaf, rec, 0, Env{})
 	mustApply(t, parent, rec, 1, Env{})
-	if leaf.Lower() != gistrec.DeletedSize || leaf[pg.PageHeaderSize+7] != 8 || opaqueOf(t, leaf).Flags() != gistrec.PageLeaf|gistrec.PageDeleted {
-		t.Errorf("leaf: lower %d, flags %#x", leaf.Lower(), opaqueOf(t, leaf).Flags())
+	if leaf.Lower() != gistrec.DeletedSize || leaf[pg.PageHeaderSize+7] != 8 || gistOpaqueOf(t, leaf).Flags() != gistrec.PageLeaf|gistrec.PageDeleted {
+		t.Errorf("leaf: lower %d, flags %#x", leaf.Lower(), gistOpaqueOf(t, leaf).Flags())
 	}
 	if got := values(t, parent); !slices.Equal(got, []byte{1, 2, 4}) {
 		t.Errorf("parent: %v", got)

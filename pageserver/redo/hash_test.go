@@ -80,7 +80,7 @@ func metaPage(t *testing.T) pg.Page {
 	return p
 }
 
-func opaqueOf(t *testing.T, p pg.Page) (prev, next, bucket uint32, flag uint16) {
+func hashOpaqueFields(t *testing.T, p pg.Page) (prev, next, bucket uint32, flag uint16) {
 	t.Helper()
 	o, err := hashOpaqueOf(p)
 	if err != nil {
@@ -126,7 +126,7 @@ func TestHashNewIndex(t *testing.T) {
 	if !bytes.Equal(bits, bytes.Repeat([]byte{0xFF}, 4096)) || bitmap.Lower() != 4120 || bitmap[4120] != 0 {
 		t.Error("not all bits of a new bitmap page are set, or more than its size")
 	}
-	if prev, next, bucket, flag := opaqueOf(t, bitmap); prev != math.MaxUint32 || next != math.MaxUint32 || bucket != math.MaxUint32 || flag != 4 {
+	if prev, next, bucket, flag := hashOpaqueFields(t, bitmap); prev != math.MaxUint32 || next != math.MaxUint32 || bucket != math.MaxUint32 || flag != 4 {
 		t.Errorf("bitmap page: %d %d %d %#x", prev, next, bucket, flag)
 	}
 }
@@ -178,10 +178,10 @@ func TestHashAddOvflPage(t *testing.T) {
 			t.Errorf("block %d: %v", id, r)
 		}
 	}
-	if prev, next, bucket, flag := opaqueOf(t, added); prev != 101 || next != math.MaxUint32 || bucket != 3 || flag != hashOverflowPage || added.NumItems() != 0 {
+	if prev, next, bucket, flag := hashOpaqueFields(t, added); prev != 101 || next != math.MaxUint32 || bucket != 3 || flag != hashOverflowPage || added.NumItems() != 0 {
 		t.Errorf("new page: %d %d %d %#x", prev, next, bucket, flag)
 	}
-	if prev, next, _, _ := opaqueOf(t, left); prev != 7 || next != 100 {
+	if prev, next, _, _ := hashOpaqueFields(t, left); prev != 7 || next != 100 {
 		t.Errorf("page before it: %d %d", prev, next)
 	}
 	if got := bitmap[pg.PageHeaderSize : pg.PageHeaderSize+8]; !bytes.Equal(got, []byte{0, 0, 0, 0, 2, 0, 0, 0}) {
@@ -214,10 +214,10 @@ func TestHashSplit(t *testing.T) {
 	for id, p := range []pg.Page{old, fresh, meta} {
 		mustApply(t, p, rec, uint8(id), Env{})
 	}
-	if prev, next, bucket, flag := opaqueOf(t, old); prev != 4 || next != math.MaxUint32 || bucket != 3 || flag != 0x22 || old.NumItems() != 1 {
+	if prev, next, bucket, flag := hashOpaqueFields(t, old); prev != 4 || next != math.MaxUint32 || bucket != 3 || flag != 0x22 || old.NumItems() != 1 {
 		t.Errorf("old bucket: %d %d %d %#x", prev, next, bucket, flag)
 	}
-	if prev, next, bucket, flag := opaqueOf(t, fresh); prev != 4 || next != math.MaxUint32 || bucket != 4 || flag != 0x12 || fresh.NumItems() != 0 {
+	if prev, next, bucket, flag := hashOpaqueFields(t, fresh); prev != 4 || next != math.MaxUint32 || bucket != 4 || flag != 0x12 || fresh.NumItems() != 0 {
 		t.Errorf("new bucket: %d %d %d %#x", prev, next, bucket, flag)
 	}
 	m := metaOf(t, meta)
@@ -229,13 +229,13 @@ func TestHashSplit(t *testing.T) {
 	fresh.SetLSN(1)
 	mustApply(t, old, done, 0, Env{})
 	mustApply(t, fresh, done, 1, Env{})
-	_, _, _, oldFlag := opaqueOf(t, old)
-	if _, _, _, newFlag := opaqueOf(t, fresh); oldFlag != 0x42 || newFlag != 2 {
+	_, _, _, oldFlag := hashOpaqueFields(t, old)
+	if _, _, _, newFlag := hashOpaqueFields(t, fresh); oldFlag != 0x42 || newFlag != 2 {
 		t.Errorf("complete: %#x %#x", oldFlag, newFlag)
 	}
 	old.SetLSN(1)
 	mustApply(t, old, hashRecord(hashrec.OpSplitCleanup, nil, 0), 0, Env{})
-	if _, _, _, flag := opaqueOf(t, old); flag != hashBucketPage {
+	if _, _, _, flag := hashOpaqueFields(t, old); flag != hashBucketPage {
 		t.Errorf("cleaned up: %#x", flag)
 	}
 	if _, err := Apply(old, hashRecord(hashrec.OpSplitPage, nil, 0), &hashRecord(hashrec.OpSplitPage, nil, 0).Blocks[0], Env{}); !errors.Is(err, pg.ErrCorrupt) {
@@ -286,14 +286,14 @@ func TestHashSqueezePage(t *testing.T) {
 	if c := hashCodes(t, pages[1]); !bytes.Equal(c, []byte{10, 20, 25, 30}) {
 		t.Errorf("written %v", c)
 	}
-	if _, next, _, _ := opaqueOf(t, pages[1]); next != math.MaxUint32 {
+	if _, next, _, _ := hashOpaqueFields(t, pages[1]); next != math.MaxUint32 {
 		t.Errorf("the page written is not the one before: its next is %d", next)
 	}
-	if prev, next, bucket, flag := opaqueOf(t, pages[2]); prev != math.MaxUint32 || next != math.MaxUint32 || bucket != math.MaxUint32 || flag != 0 || pages[2].NumItems() != 0 {
+	if prev, next, bucket, flag := hashOpaqueFields(t, pages[2]); prev != math.MaxUint32 || next != math.MaxUint32 || bucket != math.MaxUint32 || flag != 0 || pages[2].NumItems() != 0 {
 		t.Errorf("freed: %d %d %d %#x", prev, next, bucket, flag)
 	}
-	_, next, _, _ := opaqueOf(t, pages[3])
-	if prev, _, _, _ := opaqueOf(t, pages[4]); next != 9 || prev != 8 {
+	_, next, _, _ := hashOpaqueFields(t, pages[3])
+	if prev, _, _, _ := hashOpaqueFields(t, pages[4]); next != 9 || prev != 8 {
 		t.Errorf("neighbours: next %d, prev %d", next, prev)
 	}
 	if bits := bitmap[pg.PageHeaderSize+3 : pg.PageHeaderSize+6]; !bytes.Equal(bits, []byte{0xFF, 0xFD, 0xFF}) || metaOf(t, pages[6]).u32(metaFirstFree) != 2 {
@@ -315,7 +315,7 @@ func TestHashSqueezeWritesNothing(t *testing.T) {
 		rec.Major = s.major
 		p := hashPageWith(t, hashBucketPage, 10)
 		r := mustApply(t, p, rec, 1, Env{})
-		if _, next, _, _ := opaqueOf(t, p); r != s.want || next != s.next || (p.LSN() == rec.End) != (r == Changed) {
+		if _, next, _, _ := hashOpaqueFields(t, p); r != s.want || next != s.next || (p.LSN() == rec.End) != (r == Changed) {
 			t.Errorf("%+v: %v, next %d, LSN %s", s, r, next, p.LSN())
 		}
 		_, err := Apply(hashPageWith(t, hashBucketPage), rec, rec.Block(3), Env{})
@@ -337,7 +337,7 @@ func TestHashDelete(t *testing.T) {
 		if clears == 1 {
 			want = hashOverflowPage
 		}
-		if _, _, _, flag := opaqueOf(t, p); !bytes.Equal(hashCodes(t, p), []byte{10, 30}) || flag != want {
+		if _, _, _, flag := hashOpaqueFields(t, p); !bytes.Equal(hashCodes(t, p), []byte{10, 30}) || flag != want {
 			t.Errorf("left %v, flag %#x", hashCodes(t, p), flag)
 		}
 	}
@@ -353,7 +353,7 @@ func TestHashVacuumOnePage(t *testing.T) {
 		metaOf(t, meta).addTuples(5)
 		mustApply(t, p, rec, 0, Env{})
 		mustApply(t, meta, rec, 1, Env{})
-		if _, _, _, flag := opaqueOf(t, p); !bytes.Equal(hashCodes(t, p), []byte{30}) || flag != hashBucketPage || metaOf(t, meta).tuples() != 2 {
+		if _, _, _, flag := hashOpaqueFields(t, p); !bytes.Equal(hashCodes(t, p), []byte{30}) || flag != hashBucketPage || metaOf(t, meta).tuples() != 2 {
 			t.Errorf("%d: left %v, flag %#x, %v tuples", major, hashCodes(t, p), flag, metaOf(t, meta).tuples())
 		}
 	}
