@@ -68,9 +68,9 @@ type LeafTuple []byte
 const leafHeaderSize = 12
 
 // SetNext links the tuple to the next one in its chain, or to none with 0 (SGLT_SET_NEXTOFFSET). It returns false, with nothing
-// done, if there is no whole tuple header.
+// done, if it is not a Live tuple as long as it says: others are in no chain.
 func (t LeafTuple) SetNext(next pg.OffsetNumber) bool {
-	if len(t) < leafHeaderSize {
+	if len(t) < leafHeaderSize || StateOf(t) != Live || int(le.Uint32(t)>>2) != len(t) {
 		return false
 	}
 	le.PutUint16(t[4:], le.Uint16(t[4:])&0xC000|uint16(next)&0x3FFF)
@@ -91,9 +91,9 @@ const (
 )
 
 // SetLink lets a node, counted from 0, lead to a tuple (spgUpdateNodeLink). It returns false, with nothing done, if there is no such
-// node within the tuple.
+// node within the tuple, or it is not an inner tuple as long as it says.
 func (t InnerTuple) SetLink(node uint16, to pg.TID) bool {
-	if len(t) < innerHeaderSize {
+	if len(t) < innerHeaderSize || int(le.Uint16(t[4:])) != len(t) {
 		return false
 	}
 	header := le.Uint32(t)
