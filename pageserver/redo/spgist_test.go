@@ -165,6 +165,43 @@ func TestSpgistVacuumRedirect(t *testing.T) {
 	}
 }
 
+// TestSpgistMask: of a page with pointers only what they leave free is hidden besides the header's hints; a page without them, as one
+// of zeros, is compared as it is.
+func TestSpgistMask(t *testing.T) {
+	a := spgPage(t, spgLive, spgRedirect)
+	b := append(pg.Page(nil), a...)
+	b.SetLSN(5)
+	b.SetChecksum(5)
+	b.SetPruneXID(5)
+	b.SetFlags(pg.PageFull | pg.PageHasFreeLines | pg.PageAllVisible)
+	b[b.Lower()], b[b.Upper()-1] = 5, 5
+	var s Scratch
+	if equal, diffs, err := Compare(wal.RMSpgist, a, b, 7, &s); !equal || err != nil {
+		t.Errorf("hints differ: %v %v", diffs, err)
+	}
+	for _, at := range []int{12, 14, 16, 18, int(b.Lower()) - 1, int(b.Upper()), pg.BlockSize - 5, pg.BlockSize - 1} {
+		b[at] ^= 1
+		if equal, _, _ := Compare(wal.RMSpgist, a, b, 7, &s); equal {
+			t.Errorf("byte %d is hidden", at)
+		}
+		b[at] ^= 1
+	}
+	c, zeros := newPage(), newPage()
+	c.SetUpper(8)
+	c[4000] = 1
+	d := append(pg.Page(nil), c...)
+	if equal, _, _ := Compare(wal.RMSpgist, c, d, 7, &s); !equal {
+		t.Error("a page without pointers does not equal itself")
+	}
+	if equal, _, _ := Compare(wal.RMSpgist, c, zeros, 7, &s); equal {
+		t.Error("a page without pointers equals zeros")
+	}
+	b.SetUpper(uint16(pg.BlockSize))
+	if equal, _, _ := Compare(wal.RMSpgist, b, append(pg.Page(nil), b...), 7, &s); equal {
+		t.Error("pointers out of order were masked")
+	}
+}
+
 // TestSpgistRefusals: pages and records that do not fit each other are refused with the place.
 func TestSpgistRefusals(t *testing.T) {
 	addLeaf := func(newPage, off, head, parent byte) []byte {
@@ -188,8 +225,11 @@ func TestSpgistRefusals(t *testing.T) {
 	}
 	foreign := spgPage(t, spgLive, spgLive)
 	foreign[pg.BlockSize-1] = 0
-	large := spgPage(t, spgLive, spgLive)
+	large := spgPage(t, spgPlaceholder)
 	large.SetLower(uint16(pg.PageHeaderSize + 4*(maxIndexTuplesPerPage+1)))
+	for off := pg.OffsetNumber(2); off <= maxIndexTuplesPerPage+1; off++ {
+		large.SetItem(off, large.Item(1))
+	}
 	live := func() pg.Page { return spgPage(t, spgLive, spgLive) }
 	cases := map[string]struct {
 		page pg.Page
@@ -219,12 +259,13 @@ func TestSpgistRefusals(t *testing.T) {
 		"postfix not named":              {live(), spgRecord(spgistrec.OpSplitTuple, split(0), 0), 0},
 		"postfix on two pages":           {live(), spgRecord(spgistrec.OpSplitTuple, split(1), 0, 1), 0},
 		"postfix over a live tuple":      {live(), spgRecord(spgistrec.OpSplitTuple, split(1), 0), 0},
-		"source of a root":               {live(), spgRecord(spgistrec.OpPickSplit, pickSplit(1, 0), 0, 2), 2},
+		"source of a root":               {live(), spgRecord(spgistrec.OpPickSplit, pickSplit(1, 0), 0, 2), 0},
 		"no source":                      {live(), spgRecord(spgistrec.OpPickSplit, pickSplit(0, 1), 2), 2},
 		"no inner page":                  {live(), spgRecord(spgistrec.OpPickSplit, pickSplit(0, 0), 0, 3), 3},
 		"two parents":                    {live(), spgRecord(spgistrec.OpPickSplit, pickSplit(0, 1), 0, 2, 3), 3},
 		"inner over a live tuple":        {live(), spgRecord(spgistrec.OpPickSplit, pickSplit(0, 1), 0, 2), 2},
 		"dead beyond":                    {live(), spgRecord(spgistrec.OpVacuumLeaf, vacuumLeaf(1, 0, 0, 0, 3), 0), 0},
+		"dead beyond a page's last":      {live(), spgRecord(spgistrec.OpVacuumLeaf, append(vacuumLeaf(1, 0, 0, 0), 0x99, 1), 0), 0},
 		"dead at 0":                      {live(), spgRecord(spgistrec.OpVacuumLeaf, vacuumLeaf(1, 0, 0, 0, 0), 0), 0},
 		"dead twice":                     {live(), spgRecord(spgistrec.OpVacuumLeaf, vacuumLeaf(3, 0, 0, 0, 1, 2, 1), 0), 0},
 		"dead on a foreign page":         {foreign, spgRecord(spgistrec.OpVacuumLeaf, vacuumLeaf(1, 0, 0, 0, 1), 0), 0},
@@ -238,7 +279,7 @@ func TestSpgistRefusals(t *testing.T) {
 		"forget beyond":                  {live(), spgRecord(spgistrec.OpVacuumRedirect, []byte{1, 0, 0, 0, 0, 0, 0, 0, 3, 0}, 0), 0},
 		"cut off a live tuple":           {live(), spgRecord(spgistrec.OpVacuumRedirect, []byte{0, 0, 2, 0, 0, 0, 0, 0}, 0), 0},
 		"cut off beyond":                 {live(), spgRecord(spgistrec.OpVacuumRedirect, []byte{0, 0, 3, 0, 0, 0, 0, 0}, 0), 0},
-		"cut off more than a page holds": {large, spgRecord(spgistrec.OpVacuumRedirect, []byte{0, 0, 3, 0, 0, 0, 0, 0}, 0), 0},
+		"cut off more than a page holds": {large, spgRecord(spgistrec.OpVacuumRedirect, []byte{0, 0, 1, 0, 0, 0, 0, 0}, 0), 0},
 	}
 	for name, c := range cases {
 		_, err := Apply(c.page, c.rec, c.rec.Block(c.id), Env{})

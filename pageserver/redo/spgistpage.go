@@ -133,12 +133,12 @@ func spgPutDead(page pg.Page, gone pg.Offsets, first, rest *spgistrec.DeadTuple)
 	return nil
 }
 
-// sortOffsets writes line pointer numbers to buf so that they rise.
+// sortOffsets writes line pointer numbers to buf so that they rise; that there are such line pointers is for deleteItems to see.
 func sortOffsets(offs pg.Offsets, buf *[2 * maxIndexTuplesPerPage]byte) (pg.Offsets, error) {
 	var named [maxIndexTuplesPerPage + 1]bool
 	for i := range offs.Len() {
 		off := int(offs.At(i))
-		if off < 1 || off >= len(named) {
+		if off >= len(named) {
 			return nil, errItem
 		}
 		if named[off] {
