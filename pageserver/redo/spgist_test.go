@@ -153,6 +153,52 @@ func TestSpgistPagesAlone(t *testing.T) {
 	}
 }
 
+// TestSpgistMovedNode: an inner tuple that outgrows its page leaves a redirection, and its parent may be on either page or a third.
+// Servers hold the parent's page locked while they look for the new one, so that it is never that: the record could say so.
+func TestSpgistMovedNode(t *testing.T) {
+	for parent := range uint8(3) {
+		main := join([]byte{1, 0, 3, 0, 0, parent, 2, 0, 1, 0, 0, 0}, spgState(0), spgInnerTuple(3))
+		ids := []uint8{0, 1, 2}
+		if parent < 2 {
+			ids = ids[:2]
+		}
+		rec := spgRecord(spgistrec.OpAddNode, main, ids...)
+		for _, id := range ids {
+			page := newPage()
+			spgistrec.InitPage(page, 0)
+			for off := range pg.OffsetNumber(2) {
+				if err := insertItem(page, spgInnerTuple(2), off+1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			page.SetLSN(1)
+			mustApply(t, page, rec, id, Env{})
+			linked := spgInnerTuple(2)
+			if id == parent {
+				copy(linked[16:], []byte{0, 0, 8, 0, 3, 0})
+			}
+			want := [][]byte{spgInnerTuple(2), linked}
+			_, r, _ := statesOf(t, page)
+			switch id {
+			case 0:
+				d := spgistrec.MakeRedirect(pg.TID{Block: 8, Offset: 3}, 700)
+				want[0] = d[:]
+				r--
+			case 1:
+				want = append(want, spgInnerTuple(3))
+			}
+			if page.NumItems() != len(want) || r != 0 {
+				t.Fatalf("parent on block %d, block %d: %d items, redirections off by %d", parent, id, page.NumItems(), r)
+			}
+			for i, w := range want {
+				if got, _ := item(page, pg.OffsetNumber(i+1)); !bytes.Equal(got, w) {
+					t.Errorf("parent on block %d, block %d: tuple %d is %x, want %x", parent, id, i+1, got, w)
+				}
+			}
+		}
+	}
+}
+
 // TestSpgistVacuumRedirect: a placeholder keeps the XID it had as a redirection; those at the end go.
 func TestSpgistVacuumRedirect(t *testing.T) {
 	page := spgPage(t, spgRedirect, spgLive, spgRedirect, spgPlaceholder, spgPlaceholder)
