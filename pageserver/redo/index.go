@@ -32,6 +32,9 @@ func indexPointers(p pg.Page) error {
 
 // item returns the bytes of a line pointer that has storage, whatever its state.
 func item(p pg.Page, off pg.OffsetNumber) ([]byte, error) {
+	if err := checkPointers(p); err != nil {
+		return nil, err
+	}
 	if off < 1 || int(off) > p.NumItems() {
 		return nil, errItem
 	}

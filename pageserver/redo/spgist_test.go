@@ -276,6 +276,13 @@ func TestSpgistRefusals(t *testing.T) {
 	for off := pg.OffsetNumber(2); off <= maxIndexTuplesPerPage+1; off++ {
 		large.SetItem(off, large.Item(1))
 	}
+	endless := spgPage(t, spgPlaceholder)
+	endless.SetSpecial(0x7FF8)
+	endless.SetItem(1, pg.MakeItemID(8184, pg.LPNormal, 64))
+	overlap := spgPage(t, spgLive, spgLive, spgLive, spgLive, spgLive)
+	for off := pg.OffsetNumber(4); off <= 5; off++ {
+		overlap.SetItem(off, pg.MakeItemID(int(overlap.Upper()), pg.LPNormal, 5*24))
+	}
 	live := func() pg.Page { return spgPage(t, spgLive, spgLive) }
 	cases := map[string]struct {
 		page pg.Page
@@ -325,6 +332,8 @@ func TestSpgistRefusals(t *testing.T) {
 		"forget beyond":                  {live(), spgRecord(spgistrec.OpVacuumRedirect, []byte{1, 0, 0, 0, 0, 0, 0, 0, 3, 0}, 0), 0},
 		"cut off a live tuple":           {live(), spgRecord(spgistrec.OpVacuumRedirect, []byte{0, 0, 2, 0, 0, 0, 0, 0}, 0), 0},
 		"cut off beyond":                 {live(), spgRecord(spgistrec.OpVacuumRedirect, []byte{0, 0, 3, 0, 0, 0, 0, 0}, 0), 0},
+		"special area beyond the page":   {endless, spgRecord(spgistrec.OpAddLeaf, addLeaf(0, 1, 0, 0), 0), 0},
+		"tuples that overlap":            {overlap, spgRecord(spgistrec.OpVacuumLeaf, vacuumLeaf(3, 0, 0, 0, 1, 2, 3), 0), 0},
 		"cut off more than a page holds": {large, spgRecord(spgistrec.OpVacuumRedirect, []byte{0, 0, 1, 0, 0, 0, 0, 0}, 0), 0},
 	}
 	for name, c := range cases {
