@@ -66,13 +66,17 @@ func updateNew(page pg.Page, xid pg.XID, data []byte, r *heaprec.Update, old pg.
 	if err != nil {
 		return err
 	}
+	// Cut out before the new tuple is placed: on a damaged page the two may overlap.
+	var prefix, suffix []byte
 	if n.Prefix+n.Suffix > 0 {
 		if old == nil {
 			return fmt.Errorf("it shares %d bytes with an old tuple on another page", n.Prefix+n.Suffix)
 		}
-		if hoff := old.Hoff(); hoff < pg.HeapTupleHeaderSize || hoff+n.Prefix > len(old) || n.Suffix > len(old) {
+		hoff := old.Hoff()
+		if hoff < pg.HeapTupleHeaderSize || hoff+n.Prefix > len(old) || n.Suffix > len(old) {
 			return fmt.Errorf("it shares %d and %d bytes with an old tuple of %d", n.Prefix, n.Suffix, len(old))
 		}
+		prefix, suffix = old[hoff:hoff+n.Prefix], old[len(old)-n.Suffix:]
 	}
 	size := int(n.Header.Hoff) + n.Prefix + len(n.Data) + n.Suffix
 	if size > maxTupleSize {
@@ -84,13 +88,9 @@ func updateNew(page pg.Page, xid pg.XID, data []byte, r *heaprec.Update, old pg.
 	}
 	putHeader(t, xid, r.NewXmax, n.Header, self)
 	at := pg.HeapTupleHeaderSize + copy(t[pg.HeapTupleHeaderSize:], n.Bitmap)
-	if n.Prefix > 0 {
-		at += copy(t[at:], old[old.Hoff():old.Hoff()+n.Prefix])
-	}
+	at += copy(t[at:], prefix)
 	at += copy(t[at:], n.Data)
-	if n.Suffix > 0 {
-		copy(t[at:], old[len(old)-n.Suffix:])
-	}
+	copy(t[at:], suffix)
 	if r.Flags&heaprec.UpdateNewAllVisibleCleared != 0 {
 		setFlag(page, pg.PageAllVisible, false)
 	}
