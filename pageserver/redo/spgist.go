@@ -52,8 +52,6 @@ func maskSpgist(page pg.Page, _ pg.BlockNumber) bool {
 	return page.Lower() < pg.PageHeaderSize || maskUnused(page)
 }
 
-var errWillInit = errors.New("whether the page is built from nothing is said in two ways")
-
 // spgStart readies a block's page: built anew if the record says so (XLogInitBufferForRedo and SpGistInitBuffer), else looked at
 // for whether it needs the record. Only Changed goes on.
 func spgStart(page pg.Page, rec *wal.Record, blk *wal.BlockRef, init bool, flags uint16) (Result, error) {

@@ -63,8 +63,6 @@ func spgRecord(op uint8, main []byte, ids ...uint8) *wal.Record {
 	return rec
 }
 
-func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
-
 // spgState is spgxlogState of transaction 700.
 func spgState(isBuild byte) []byte { return []byte{0xBC, 2, 0, 0, isBuild, 0, 0, 0} }
 
