@@ -28,6 +28,7 @@ type corpus struct {
 	start, end pg.LSN                     // of a base backup; 0 if the base is of a stopped server
 	final      string                     // data directory of the stopped server, WAL included
 	tids       map[string]map[string]bool // table file path -> ctids the server saw at the end
+	times      map[pg.XID]commitTime      // pg_xact_commit_timestamp_origin at the end
 	xids       map[pg.XID]string          // pg_xact_status at the end
 }
 
@@ -40,6 +41,22 @@ create table child (id serial primary key, parent int references locked (id));
 create table toasty (id int primary key, big text);
 alter table toasty alter big set storage external;
 create table bulk (id int, t text);
+create table idx (id serial, h text, arr int[], p point, r int4range, word text) with (fillfactor = 80);
+create index on idx using hash (h);
+create index on idx using gin (arr);
+create index on idx using gist (p);
+create index on idx using gist (r);
+create index on idx using spgist (p);
+create index on idx using spgist (word);
+create index on idx using brin (id) with (pages_per_range = 2, autosummarize = on);
+create index on idx (word, id desc) include (h);
+create extension bloom;
+create index on idx using bloom (h, id);
+create sequence counted;
+create unlogged table scratch (id int primary key, t text);
+create index on scratch using gin (string_to_array(t, ' '));
+select pg_replication_origin_create('elsewhere');
+select pg_replication_origin_create('gone');
 insert into hot select i, 0, repeat('x', i % 100) from generate_series(1, 2000) i;
 insert into locked select i, 0 from generate_series(1, 300) i;
 insert into wide (a, b) select i, md5(i::text) from generate_series(1, 30000) i;
@@ -55,6 +72,8 @@ var corpusActions = []string{
 	`begin; select 1 from locked where id = # for share; savepoint a; update locked set v = v + 1 where id = #; rollback to a; select 1 from locked where id = # for update; commit`,
 	`begin; select 1 from locked where id between # and 300 for key share; update locked set v = v + 1 where id = #; commit`,
 	`begin; select 1 from locked where id < 20 for key share; select pg_sleep(0.01); commit`,
+	`begin; select 1 from locked where id < 40 for key share; savepoint a; update locked set v = v + 1 where id < 40; rollback to a; update locked set v = v + 2 where id < 30; commit`,
+	`begin; select 1 from locked where id = # % 300 + 1 for key share; savepoint a; update locked set v = v - 1 where id = # % 300 + 1; release a; commit`,
 	`begin; select 1 from locked where id < 20 for no key update; update locked set v = v + 1 where id < 20; select pg_sleep(0.01); commit`,
 	`begin; insert into child (parent) values (# % 300 + 1); savepoint a; insert into child (parent) values (# % 300 + 1); release a; select pg_sleep(0.02); commit`,
 	`begin; update wide set a = -1 where id between # and # + 50; select pg_sleep(0.2); commit`,
@@ -67,12 +86,26 @@ var corpusActions = []string{
 	`drop table if exists shrink#; create table shrink# as select i from generate_series(1, 20000) i; delete from shrink# where i > 500; vacuum shrink#`,
 	`drop table if exists same; begin; create table same (id int, t text); insert into same select i, 'x' from generate_series(1, 3000) i; truncate same; insert into same values (1); commit`,
 	`vacuum full locked`, `select pg_switch_wal()`,
+	`insert into idx (h, arr, p, r, word) select md5((# + i)::text), array[i, i % 7, #], point(# + i % 13, i), int4range(i, i + # + 1), md5(i::text) from generate_series(1, 200) i`,
+	`update idx set h = md5(h), arr = arr || #, p = point(#, #) where id % 997 = # % 997`,
+	`update idx set word = 'w' || # where id between # and # + 20`, `delete from idx where id % 1000 between # and 1000 - #`,
+	`begin; insert into idx (h, arr) select 'undone', array[#] from generate_series(1, 100); savepoint a; delete from idx where id % 1000 = #; rollback`,
+	`vacuum idx`, `vacuum (index_cleanup on, freeze) idx`, `reindex table idx`, `select brin_summarize_new_values('idx_id_idx')`,
+	`select gin_clean_pending_list('idx_arr_idx')`,
+	`select nextval('counted'), nextval('counted')`, `select setval('counted', #)`, `select nextval('counted') from generate_series(1, #)`,
+	`insert into scratch select i, md5(i::text) from generate_series(1, #) i on conflict do nothing`, `truncate scratch`,
+	`select pg_logical_emit_message(# % 2 = 0, 'note', repeat('m', #))`, `select pg_create_restore_point('here#')`,
+	`begin; truncate idx; insert into idx (h) values ('#'); commit`,
+	`create temp table lob as select lo_create(0) o; select lo_put(o, 0, decode(repeat('ab', #), 'hex')) from lob; drop table lob`,
+	`select pg_replication_origin_session_setup('elsewhere'); begin; select pg_replication_origin_xact_setup('0/1000#', now() - interval '# days'); insert into bulk values (#, 'from elsewhere'); commit; select pg_replication_origin_session_reset()`,
+	`select pg_replication_origin_advance('gone', '0/2000#')`,
 }
 
 var corpusOnce = []string{
 	`create database walcopy strategy wal_log`, `drop database walcopy`, `create database filecopy template app strategy file_copy`,
 	`drop database if exists filecopy2`, `create database filecopy2 template app strategy file_copy`, `drop database filecopy2`,
-	`alter database filecopy set tablespace inplace`,
+	`alter database filecopy set tablespace inplace`, `create tablespace second location ''`, `drop tablespace second`,
+	`select pg_replication_origin_drop('gone')`,
 }
 
 func (c *corpus) session(ctx context.Context, srv *pgtest.Server, r *rand.Rand) {
@@ -107,10 +140,16 @@ func (c *corpus) session(ctx context.Context, srv *pgtest.Server, r *rand.Rand) 
 func makeCorpus(t *testing.T, major int, seed uint64, d time.Duration, online bool) *corpus {
 	t.Helper()
 	ctx := context.Background()
+	var initdb []string
+	if online {
+		initdb = []string{"--data-checksums"}
+	}
 	srv := pgtest.NewTestServer(t, pgtest.Options{Major: major, Databases: []string{"app"}, Settings: map[string]string{
 		"wal_keep_size": "8GB", "max_prepared_transactions": "10", "allow_in_place_tablespaces": "on", "autovacuum_naptime": "1s",
 		"max_wal_size": "64MB", "checkpoint_timeout": "30s", "log_min_messages": "error", "lock_timeout": "1s",
-	}})
+		// Those with commit times from the beginning have checksums, so that hints and free space maps are in the WAL.
+		"track_commit_timestamp": onOff(online), "gin_pending_list_limit": "64kB",
+	}, InitdbArgs: initdb})
 	must := func(err error) {
 		if err != nil {
 			t.Helper()
@@ -120,7 +159,7 @@ func makeCorpus(t *testing.T, major int, seed uint64, d time.Duration, online bo
 	must(srv.Exec(ctx, "postgres", strings.Split(corpusSchema, ";")...))
 	must(srv.Exec(ctx, "postgres", "create tablespace inplace location ''"))
 	must(srv.Exec(ctx, "app", "create table t as select i, md5(i::text) from generate_series(1, 5000) i", "create index on t (i)"))
-	c := &corpus{base: filepath.Join(t.TempDir(), "base"), final: srv.DataDir(), tids: map[string]map[string]bool{}, xids: map[pg.XID]string{}}
+	c := &corpus{base: filepath.Join(t.TempDir(), "base"), final: srv.DataDir(), tids: map[string]map[string]bool{}, xids: map[pg.XID]string{}, times: map[pg.XID]commitTime{}}
 	if !online {
 		must(srv.Stop(pgtest.Fast))
 		must(copyTree(srv.DataDir(), c.base))
@@ -141,6 +180,7 @@ func makeCorpus(t *testing.T, major int, seed uint64, d time.Duration, online bo
 		wg.Wait()
 	}
 	run(d / 2)
+	must(srv.Exec(ctx, "postgres", "alter system set track_commit_timestamp = on")) // if it was not
 	crash := make(chan struct{})
 	go func() {
 		defer close(crash)
@@ -161,6 +201,7 @@ func makeCorpus(t *testing.T, major int, seed uint64, d time.Duration, online bo
 	c.see(t, srv, "postgres")
 	c.see(t, srv, "filecopy")
 	c.seeXIDs(t, srv)
+	c.seeTimes(t, srv)
 	must(srv.Stop(pgtest.Fast))
 	return c
 }
@@ -266,6 +307,41 @@ func (c *corpus) seeXIDs(t *testing.T, srv *pgtest.Server) {
 	if _, err := pgx.ForEachRow(rows, []any{&xid, &status}, func() error { c.xids[pg.XID(xid)] = status; return nil }); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// commitTime is when a transaction committed, in microseconds since 2000, and where.
+type commitTime struct {
+	at     int64
+	origin int64
+}
+
+// seeTimes notes when the newest transactions committed.
+func (c *corpus) seeTimes(t *testing.T, srv *pgtest.Server) {
+	t.Helper()
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, srv.ConnString("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	rows, err := conn.Query(ctx, `with n as (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next)
+		select x, (extract(epoch from o.timestamp - '2000-01-01 UTC') * 1000000)::bigint, o.roident::text::bigint
+		from n, generate_series(greatest(3, next - 5000), next - 1) x, pg_xact_commit_timestamp_origin(x::text::xid) o where o.timestamp is not null`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var xid int64
+	var ct commitTime
+	if _, err := pgx.ForEachRow(rows, []any{&xid, &ct.at, &ct.origin}, func() error { c.times[pg.XID(xid)] = ct; return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
 }
 
 // importBase imports the corpus's base.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/xlrec"
+	"github.com/tarn-db/tarn/pageserver/cluster"
 	"github.com/tarn-db/tarn/pageserver/key"
 	"github.com/tarn-db/tarn/pageserver/redo"
 )
@@ -297,4 +299,24 @@ func (t *Timeline) Databases() []pg.OID {
 	}
 	slices.Sort(dbs)
 	return dbs
+}
+
+// TwoPhaseFile is a prepared transaction's file in pg_twophase.
+type TwoPhaseFile struct {
+	XID  pg.XID
+	Name string
+	Data []byte // state data and their CRC
+}
+
+// TwoPhase lists the transactions that are prepared at RedoLSN, as the files a server would have of them, by name.
+func (t *Timeline) TwoPhase() []TwoPhaseFile {
+	var files []TwoPhaseFile
+	for k, state := range t.small {
+		if k.Kind() == key.TwoPhase {
+			xid := pg.XID(k.Block())
+			files = append(files, TwoPhaseFile{xid, t.live.TwoPhaseName(t.major, xid), cluster.AppendTwoPhase(nil, state)})
+		}
+	}
+	slices.SortFunc(files, func(a, b TwoPhaseFile) int { return strings.Compare(a.Name, b.Name) })
+	return files
 }

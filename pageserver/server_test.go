@@ -11,6 +11,7 @@ import (
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/pg/xlrec"
 	"github.com/tarn-db/tarn/internal/pgtest"
 	"github.com/tarn-db/tarn/pageserver/datadir"
 	"github.com/tarn-db/tarn/pageserver/verify"
@@ -53,7 +54,14 @@ func (c *corpus) straight(t *testing.T) {
 	o := Options{Store: dir, MemoryBytes: 64 << 20}
 	tl := c.importBase(t, o)
 	began := time.Now()
-	n, _ := c.applyAll(t, tl, nil)
+	before := tl.CheckPoint()
+	n, _ := c.applyAll(t, tl, func(rec *wal.Record) bool {
+		if rec.RMID == wal.RMXLog && rec.Op() == xlrec.XLogCheckpointShutdown {
+			checkFollowed(t, rec, before)
+		}
+		before = tl.CheckPoint()
+		return false
+	})
 	took := time.Since(began)
 	s := tl.Stats()
 	t.Logf("%d records in %v, %.0f/s; %d pages changed, %d images, %d loaded, %d flushes, %d merges, %d stalls, %d layers, %d opaque, records %v",
@@ -107,6 +115,7 @@ func (c *corpus) check(t *testing.T, tl *Timeline) {
 		}
 	}
 	t.Logf("transactions compared: %v", states)
+	c.checkCluster(t, tl)
 	rows := 0
 	for path, want := range c.tids {
 		rel := locator(t, path)
