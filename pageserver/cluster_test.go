@@ -171,7 +171,7 @@ func checkFollowed(t *testing.T, rec *wal.Record, ours xlrec.CheckPoint) {
 	}
 	if ours.NextXID != c.NextXID || ours.NextMulti != c.NextMulti || ours.NextMultiOffset != c.NextMultiOffset ||
 		ours.OldestMulti != c.OldestMulti || ours.OldestMultiDB != c.OldestMultiDB || ours.FullPageWrites != c.FullPageWrites ||
-		ours.OldestCommitTsXID != c.OldestCommitTsXID || ours.NewestCommitTsXID != c.NewestCommitTsXID || ours.WALLevel != c.WALLevel {
+		ours.OldestCommitTsXID != c.OldestCommitTsXID || ours.NewestCommitTsXID != c.NewestCommitTsXID {
 		t.Errorf("before the checkpoint at %s\n%+v, the server's\n%+v", rec.LSN, ours, c)
 	}
 	// What was logged ahead, and what only a checkpoint says.

@@ -47,7 +47,6 @@ const (
 	memberGroups    = pg.BlockSize / memberGroupSize // groups on a page
 	MembersPerPage  = memberGroups * memberGroup     // members on a page
 	pagesAll        = 1 << 32                        // ids that an SLRU can tell apart
-	membersSegments = (pagesAll-1)/MembersPerPage/SegmentPages + 1
 )
 
 // perPage is how many ids share a page.
