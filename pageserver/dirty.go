@@ -124,8 +124,12 @@ func (t *Timeline) endXact(xid pg.XID, committed bool) {
 // changesRows says whether a record can change which rows of the blocks it names are visible. Setting visibility map
 // bits, restoring hint bits, pruning and freezing cannot: they touch only tuples that no one sees, or keep what is seen.
 // So a vacuum does not make the lake look at every block of a table again.
+//
+// Images may be of any relation; the page tells. No other manager has rows.
 func changesRows(rec *wal.Record) bool {
 	switch rec.RMID {
+	case wal.RMHeap:
+		return true
 	case wal.RMHeap2:
 		switch rec.Info & heaprec.OpMask {
 		case heaprec.Op2MultiInsert, heaprec.Op2LockUpdated, heaprec.Op2NewCID, heaprec.Op2Rewrite:
@@ -135,7 +139,7 @@ func changesRows(rec *wal.Record) bool {
 	case wal.RMXLog:
 		return rec.Op() != xlrec.XLogFPIForHint
 	}
-	return true
+	return false
 }
 
 // noteRows remembers that a record has touched a main-fork block.

@@ -17,15 +17,12 @@ type slruMemo struct {
 // slruFork holds the frames of an SLRU's pages. Which pages exist is in slruSets: a fork's size says nothing of them.
 func (t *Timeline) slruFork(k slru.Kind) *fork { return t.slrus[k].forks[pg.MainFork].Load() }
 
-// slruRoom is how many pages the changes need at most.
+// slruRoom is how many pages the changes need.
 func (t *Timeline) slruRoom() (n int) {
+	sets := t.slruSets
 	for i := range t.apply.changes {
-		switch c := &t.apply.changes[i]; {
-		case c.CutsSegments():
-		case t.slruSets[c.Kind].Has(c.Page):
-			n++
-		default:
-			n += slru.SegmentPages
+		if c := &t.apply.changes[i]; !c.CutsSegments() {
+			n += int(c.Page-sets[c.Kind].Add(c.Page)) + 1
 		}
 	}
 	return n
