@@ -14,6 +14,7 @@ import (
 	"github.com/tarn-db/tarn/internal/pg/xlrec"
 	"github.com/tarn-db/tarn/internal/pgtest"
 	"github.com/tarn-db/tarn/pageserver/datadir"
+	"github.com/tarn-db/tarn/pageserver/redo"
 	"github.com/tarn-db/tarn/pageserver/verify"
 )
 
@@ -106,7 +107,16 @@ func (c *corpus) check(t *testing.T, tl *Timeline) {
 	if !final.OK() || final.VMPages == 0 {
 		t.Errorf("%d heap and %d map pages compared, %d differ", final.HeapPages, final.VMPages, final.Differ)
 	}
-	t.Logf("%d heap and %d map pages compared, %d differ", final.HeapPages, final.VMPages, final.Differ)
+	t.Logf("%d heap and %d map pages compared, %d differ; by manager %+v", final.HeapPages, final.VMPages, final.Differ, final.ByRmgr)
+	all := true
+	for _, rmid := range []wal.RMID{wal.RMBtree, wal.RMHash, wal.RMGin, wal.RMGist, wal.RMSeq, wal.RMSpgist, wal.RMBrin, wal.RMGeneric} {
+		if all = all && redo.Redone(rmid); redo.Redone(rmid) && final.ByRmgr[rmid.String()].Pages == 0 {
+			t.Errorf("no page of a %s relation was compared", rmid)
+		}
+	}
+	if s := tl.Stats(); all && (s.Opaque != 0 || final.Unknown != 0) {
+		t.Errorf("%d relations and %d pages are not known", s.Opaque, final.Unknown)
+	}
 	states := map[string]int{}
 	for xid, want := range c.xids {
 		states[want]++
