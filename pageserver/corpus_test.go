@@ -106,6 +106,8 @@ var corpusOnce = []string{
 	`drop database if exists filecopy2`, `create database filecopy2 template app strategy file_copy`, `drop database filecopy2`,
 	`alter database filecopy set tablespace inplace`, `create tablespace second location ''`, `drop tablespace second`,
 	`select pg_replication_origin_drop('gone')`,
+	`insert into idx (h, arr, p, r, word) select md5(i::text), array[i, i % 7], point(i % 13, i), int4range(i, i + 5), md5(i::text) from generate_series(1, 6000) i`,
+	`delete from idx where id % 3 = 0`, `vacuum idx`, `insert into idx (h, arr, word) select md5(i::text), array[i], i::text from generate_series(1, 1000) i`,
 }
 
 func (c *corpus) session(ctx context.Context, srv *pgtest.Server, r *rand.Rand) {

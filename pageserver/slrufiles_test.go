@@ -82,8 +82,8 @@ func TestCommitIsWhole(t *testing.T) {
 	for no := range uint32(5) {
 		apply(t, tl, record(tl, wal.RMClog, xlrec.ClogZeroPage, 0, u32s(no+1)))
 		apply(t, tl, commit(tl, pg.XID((no+1)*slru.CLOGXacts+77)))
+		flush(t, tl) // a layer of its own
 	}
-	flush(t, tl)
 	tl = reopen(t, tl)
 	const a, b, c = 1*slru.CLOGXacts + 1, 3*slru.CLOGXacts + 1, 9*slru.CLOGXacts + 1 // the last one's page does not exist
 	rec := commitAll(tl, c, a, b)

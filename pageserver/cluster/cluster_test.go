@@ -230,7 +230,17 @@ func TestMultiXactPagesOfOldMinors(t *testing.T) {
 		for i := range stale {
 			stale[i] = 0xEE // of 2^32 multixacts ago
 		}
-		w.must(t, recs...)
+		last := uint32(0)
+		for _, rec := range recs {
+			w.must(t, rec)
+			if rec.Op() == xlrec.MultiXactCreateID {
+				last = binary.LittleEndian.Uint32(rec.Main)
+			}
+			// The end of the last one is known at all times.
+			if next := pg.MultiXactID(last + 1); last != 0 && slru.OffsetOf(w.page(slru.Offsets, slru.Offsets.Page(uint32(next))), next) != last-2046+11 {
+				t.Errorf("%s: after record %#02x the end of %d is not known", name, rec.Info, last)
+			}
+		}
 		for id, want := range map[pg.MultiXactID]uint32{2046: 10, 2047: 11, 2048: 12, 2049: 13, 2050: 0} {
 			if got := slru.OffsetOf(w.page(slru.Offsets, slru.Offsets.Page(uint32(id))), id); got != want {
 				t.Errorf("%s: offset of %d is %d, want %d", name, id, got, want)
