@@ -314,7 +314,7 @@ func (t *Timeline) TwoPhase() []TwoPhaseFile {
 	for k, state := range t.small {
 		if k.Kind() == key.TwoPhase {
 			xid := pg.XID(k.Block())
-			files = append(files, TwoPhaseFile{xid, t.live.TwoPhaseName(t.major, xid), cluster.AppendTwoPhase(nil, state)})
+			files = append(files, TwoPhaseFile{xid, xlrec.TwoPhaseName(t.major, xid, t.live.CheckPoint.NextXID), cluster.AppendTwoPhase(nil, state)})
 		}
 	}
 	slices.SortFunc(files, func(a, b TwoPhaseFile) int { return strings.Compare(a.Name, b.Name) })

@@ -205,3 +205,48 @@ type RelDirty struct {
 
 // DirtySet is what may have changed of a timeline's rows between two calls of TakeDirty.
 type DirtySet map[pg.RelFileLocator]*RelDirty
+
+// makeRelation enters a relation into the directory.
+func (t *Timeline) makeRelation(loc pg.RelFileLocator, created pg.LSN) *relation {
+	rel := &relation{loc: loc, kind: 0, created: created}
+	t.rels[loc] = rel
+	return rel
+}
+
+// relationChanged has the directory entry written by the next flush.
+func (t *Timeline) relationChanged(rel *relation) {
+	if !rel.queued {
+		rel.queued = true
+		t.changedRels = append(t.changedRels, rel)
+	}
+}
+
+// resized has the fork's size written by the next flush; from now on the fork exists.
+func (t *Timeline) resized(f *fork) {
+	f.exists = true
+	if !f.queued {
+		f.queued = true
+		t.changedSizes = append(t.changedSizes, f)
+	}
+}
+
+// makeOpaque gives a relation up: nothing of it is kept, and reads are refused.
+func (t *Timeline) makeOpaque(rel *relation) {
+	rel.opaque = true
+	t.stats.opaque++
+	t.dropFrames(rel)
+	t.relationChanged(rel)
+	t.forgetInvalid(rel.loc)
+	if rel.dirty != nil {
+		rel.dirty = nil
+		delete(t.dirty, rel.loc)
+	}
+}
+
+func (t *Timeline) dropFrames(rel *relation) {
+	for i := range rel.forks {
+		if f := rel.forks[i].Load(); f != nil {
+			f.frames(0, func(_ pg.BlockNumber, id frameID) { t.arena.unlink(id) })
+		}
+	}
+}

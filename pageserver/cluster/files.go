@@ -25,20 +25,6 @@ func AppendTwoPhase(dst, state []byte) []byte {
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(state, castagnoli))
 }
 
-// TwoPhaseName is the file's name: the transaction's id in 8 hexadecimal digits, from 17 on with its epoch in 16
-// (TwoPhaseFilePath, AdjustToFullTransactionId).
-func (s *State) TwoPhaseName(m pg.Major, xid pg.XID) string {
-	if m < pg.PG17 {
-		return fmt.Sprintf("%08X", uint32(xid))
-	}
-	next := s.CheckPoint.NextXID
-	epoch := uint64(next >> 32)
-	if xid > pg.XID(next) {
-		epoch-- // of before the ids wrapped
-	}
-	return fmt.Sprintf("%08X%08X", uint32(epoch), uint32(xid))
-}
-
 // Layout of pg_logical/replorigin_checkpoint (CheckPointReplicationOrigin):
 //
 //	0 magic uint32, then per origin: id uint16, 6 bytes of padding, remote LSN uint64; then CRC32C of all that uint32

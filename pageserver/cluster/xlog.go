@@ -30,11 +30,8 @@ func (s *State) xlog(rec *wal.Record, sets *slru.Sets, changes []slru.Change) ([
 			s.CheckPoint.FullPageWrites = on
 		}
 	case xlrec.XLogCheckpointRedo:
-		if rec.Major < pg.PG17 {
-			return changes, unknown(rec, "XLOG")
-		}
 		var level xlrec.WALLevel
-		if level, err = xlrec.DecodeCheckpointRedo(rec.Main); err == nil {
+		if level, err = xlrec.DecodeCheckpointRedo(rec.Major, rec.Main); err == nil {
 			err = s.level(level)
 		}
 	case xlrec.XLogBackupEnd: // where a base backup is consistent is known from its own end
@@ -130,7 +127,7 @@ func (s *State) parameters(rec *wal.Record, sets *slru.Sets, changes []slru.Chan
 		return changes, ErrWALMinimal
 	}
 	s.Settings = p
-	if rec.Major >= pg.PG17 {
+	if s.CheckPoint.WALLevel != xlrec.WALLevelUnknown {
 		s.CheckPoint.WALLevel = p.WALLevel
 	}
 	if p.TrackCommitTimestamp {

@@ -140,7 +140,7 @@ func decodeXLog(major pg.Major, op uint8, main []byte) (ok bool, err error) {
 	case xlrec.XLogOverwriteContrecord:
 		_, err = xlrec.DecodeOverwriteContrecord(main)
 	case xlrec.XLogCheckpointRedo:
-		_, err = xlrec.DecodeCheckpointRedo(main)
+		_, err = xlrec.DecodeCheckpointRedo(major, main)
 	default:
 		return false, nil
 	}

@@ -2,6 +2,7 @@ package xlrec
 
 import (
 	"bytes"
+	"fmt"
 
 	"github.com/tarn-db/tarn/internal/pg"
 )
@@ -103,4 +104,17 @@ func (c *cursor) twophaseRecords() {
 		c.skip(int(n))
 		c.align()
 	}
+}
+
+// TwoPhaseName is the name of a prepared transaction's file in pg_twophase: its id in 8 hexadecimal digits, from 17 on with
+// its epoch in 16. next is the next transaction id (TwoPhaseFilePath, AdjustToFullTransactionId).
+func TwoPhaseName(major pg.Major, xid pg.XID, next pg.FullXID) string {
+	if major < pg.PG17 {
+		return fmt.Sprintf("%08X", uint32(xid))
+	}
+	epoch := uint32(next >> 32)
+	if xid > pg.XID(next) {
+		epoch-- // of before the ids wrapped
+	}
+	return fmt.Sprintf("%08X%08X", epoch, uint32(xid))
 }

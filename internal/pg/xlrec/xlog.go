@@ -99,8 +99,11 @@ func (c *cursor) walLevel(v int32) WALLevel {
 }
 
 // DecodeCheckpointRedo decodes XLOG_CHECKPOINT_REDO (17 and up): the redo point of the online checkpoint to come.
-func DecodeCheckpointRedo(main []byte) (WALLevel, error) {
+func DecodeCheckpointRedo(major pg.Major, main []byte) (WALLevel, error) {
 	c := newCursor("XLOG CHECKPOINT_REDO", main)
+	if major < pg.PG17 {
+		c.fail("PostgreSQL %d has no such record", major)
+	}
 	r := c.walLevel(c.i32())
 	return r, c.done()
 }
