@@ -124,8 +124,8 @@ func TestClearBeyondTheMap(t *testing.T) {
 		if n, ok, err := tl.NBlocks(ctx, rel, pg.VMFork); n != 0 || ok || err != nil {
 			t.Errorf("a map of %d blocks, %v, %v", n, ok, err)
 		}
-		if v := pageVersion(t, tl, rel, 40_000); v != 5 {
-			t.Errorf("version %d", v)
+		if v := pageVersion(t, tl, rel, 40_000); v != 5 || tl.CheckPoint().NextXID != 1002 {
+			t.Errorf("version %d, next transaction %d", v, tl.CheckPoint().NextXID)
 		}
 	}
 	apply(t, tl, ofFork(fpi(tl.nextLSN(), 0, testRel, 1, 0), pg.VMFork))
