@@ -233,7 +233,9 @@ func (c *comparer) page(rmid wal.RMID, f datadir.Fork, blk pg.BlockNumber, ours,
 	if rmid == wal.RMGist && !ours.IsNew() && !sameSplit(ours, theirs) {
 		equal, diffs = false, append(diffs, redo.Range{Offset: pg.BlockSize - gistrec.OpaqueSize, Length: gistrec.OpaqueSize})
 	}
-	if ours.LSN() != theirs.LSN() && !(rmid == wal.RMGist && theirs.LSN() == gistrec.BuildLSN) {
+	// Before 17 an init fork's page is written first and logged, which gives it its LSN, then (btbuildempty, blbuildempty).
+	unstamped := rmid == wal.RMGist && theirs.LSN() == gistrec.BuildLSN || f.Fork == pg.InitFork && theirs.LSN() == 0
+	if ours.LSN() != theirs.LSN() && !unstamped {
 		equal, diffs = false, append(diffs, redo.Range{Offset: 0, Length: 8})
 	}
 	return equal, diffs, nil
