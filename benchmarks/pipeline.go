@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/tarn-db/tarn/catalog"
@@ -54,7 +55,7 @@ func openPipeline(ctx context.Context, dir string, memory int64, r *recording) (
 	if err != nil {
 		return nil, err
 	}
-	if p.timeline, err = importBase(ctx, r.Base, pageserver.Options{Store: p.store, MemoryBytes: memory / 2}); err != nil {
+	if p.timeline, err = importBase(ctx, r.Base, pageserver.Options{Store: p.store, MemoryBytes: memory / 2, Workers: min(2, runtime.GOMAXPROCS(0)-1)}); err != nil {
 		return nil, err
 	}
 	p.engine.Attach(materialize.TimelinePages(p.timeline))
@@ -81,6 +82,9 @@ func (p *pipeline) close() error {
 func (p *pipeline) cut(ctx context.Context) (materialize.CutResult, error) {
 	began := time.Now()
 	t := p.timeline
+	if err := t.Barrier(); err != nil {
+		return materialize.CutResult{}, err
+	}
 	_, committed := t.LastCommit()
 	res, err := p.engine.Cut(ctx, materialize.CutPoint{
 		LSN: t.RedoLSN(), Resume: t.ResumeLSN(), Timeline: t.WALTimeline(), SystemID: t.SystemID(), CommitTime: committed,
@@ -107,17 +111,18 @@ func (p *pipeline) play(ctx context.Context, r *recording, interval time.Duratio
 	last, flushed := time.Now(), p.timeline.RedoLSN()
 	wait := func() error { return nil }
 	for {
-		rec, err := reader.Next()
+		recs, err := reader.NextBatch(pageserver.BatchRecords)
 		if errors.Is(err, io.EOF) {
 			break
 		}
+		n := 0
 		if err == nil {
-			err = p.timeline.Apply(ctx, rec)
+			n, err = p.timeline.ApplyBatch(ctx, recs)
 		}
 		if err != nil {
 			return records, err
 		}
-		if records++; records%512 != 0 || time.Since(last) < interval {
+		if records += int64(n); time.Since(last) < interval {
 			continue
 		}
 		if _, err := p.cut(ctx); err != nil {
@@ -127,6 +132,9 @@ func (p *pipeline) play(ctx context.Context, r *recording, interval time.Duratio
 		if p.timeline.RedoLSN() > flushed+flushWAL && !p.timeline.Flushing() {
 			wait, flushed = p.timeline.StartFlush(ctx), p.timeline.RedoLSN()
 		}
+	}
+	if err := p.timeline.Barrier(); err != nil {
+		return records, err
 	}
 	if p.timeline.RedoLSN() < r.End {
 		return records, fmt.Errorf("redo stopped at %s, before %s", p.timeline.RedoLSN(), r.End)

@@ -106,7 +106,7 @@ func runRedo(ctx context.Context, o options, r *recording) (run tarnRun, err err
 	if err != nil {
 		return run, err
 	}
-	t, err := importBase(ctx, filepath.Join(dir, "data"), pageserver.Options{Store: store, MemoryBytes: o.memory})
+	t, err := importBase(ctx, filepath.Join(dir, "data"), pageserver.Options{Store: store, MemoryBytes: o.memory, Workers: o.workers})
 	if err != nil {
 		return run, err
 	}
@@ -126,17 +126,21 @@ func runRedo(ctx context.Context, o options, r *recording) (run tarnRun, err err
 	}
 	defer src.Close()
 	for {
-		rec, err := reader.Next()
+		recs, err := reader.NextBatch(pageserver.BatchRecords)
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
 			return run, err
 		}
-		if err := t.Apply(ctx, rec); err != nil {
+		n, err := t.ApplyBatch(ctx, recs)
+		if err != nil {
 			return run, err
 		}
-		run.records++
+		run.records += int64(n)
+	}
+	if err := t.Barrier(); err != nil {
+		return run, err
 	}
 	used := selfCPU() - cpu
 	run.CPU, run.Wall = seconds(used), seconds(time.Since(began))

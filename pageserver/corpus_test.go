@@ -321,27 +321,40 @@ func (c *corpus) records(t *testing.T, from pg.LSN) *wal.Reader {
 	return r
 }
 
-// applyAll applies WAL until it ends or until says so after a record.
+// applyAll applies WAL in batches of several sizes until it ends, or until says so. It is asked for each record after its batch, which
+// ends before a record of the XLOG manager.
 func (c *corpus) applyAll(t *testing.T, tl *Timeline, until func(*wal.Record) bool) (records int, ended bool) {
 	t.Helper()
 	r := c.records(t, tl.ResumeLSN())
 	if tl.RedoLSN() != tl.ResumeLSN() {
 		t.Fatal("not a fresh timeline")
 	}
-	for {
-		rec, err := r.Next()
+	for n := 0; ; n++ {
+		recs, err := r.NextBatch([]int{1, 600, 7, BatchRecords, 60}[n%5])
 		if errors.Is(err, io.EOF) || errors.Is(err, wal.ErrNoMoreYet) {
+			if err := tl.Barrier(); err != nil {
+				t.Fatal(err)
+			}
 			return records, true
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := tl.Apply(context.Background(), rec); err != nil {
-			t.Fatal(err)
-		}
-		records++
-		if until != nil && until(rec) {
-			return records, false
+		for len(recs) > 0 {
+			some := recs[:1]
+			for len(some) < len(recs) && recs[len(some)].RMID != wal.RMXLog {
+				some = recs[:len(some)+1]
+			}
+			recs = recs[len(some):]
+			if _, err := tl.ApplyBatch(context.Background(), some); err != nil {
+				t.Fatal(err)
+			}
+			records += len(some)
+			for i := range some {
+				if until != nil && until(&some[i]) {
+					return records, false
+				}
+			}
 		}
 	}
 }

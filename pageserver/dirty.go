@@ -167,6 +167,7 @@ func (t *Timeline) dirtyOf(rel *relation) *RelDirty {
 // a barrier. The caller must not change the set, and says Published or ReturnDirty before it takes the next one; a set of
 // which neither was said comes again with the next.
 func (t *Timeline) TakeDirty() DirtySet {
+	_ = t.Barrier()
 	t.settle()
 	if t.taken != nil {
 		t.outcome.Store(outcomeReturned)

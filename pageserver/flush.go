@@ -89,6 +89,11 @@ type flushJob struct {
 // passed says that the flush does not need the frame at that position any more.
 func (j *flushJob) passed(pos uint32) bool { return j.written.Load() > pos }
 
+// roomy says that makeRoom has nothing to do.
+func (t *Timeline) roomy(need int) bool {
+	return t.arena.dirty <= t.arena.limit*2/5 && t.arena.available() >= need
+}
+
 // makeRoom sees to it that a record's pages can be brought in, flushing early and waiting for it at last.
 func (t *Timeline) makeRoom(ctx context.Context, need int) error {
 	t.integrate()
@@ -140,8 +145,8 @@ func (t *Timeline) waitFlush(ctx context.Context) error {
 // Redo may go on meanwhile. When wait returns nil, ResumeLSN is at least what RedoLSN was. If a flush is under way it is
 // waited for first.
 func (t *Timeline) StartFlush(ctx context.Context) (wait func() error) {
-	if t.failed != nil {
-		return func() error { return t.failed }
+	if err := t.Barrier(); err != nil {
+		return func() error { return err }
 	}
 	t.settle()
 	for t.flush != nil {

@@ -102,8 +102,8 @@ func (t *Timeline) truncate(ctx context.Context, rec *wal.Record, r xlrec.RelTru
 		return nil
 	}
 	// First bring everything in: only that can fail.
-	s := &t.apply
-	s.touched, s.made = s.touched[:0], s.made[:0]
+	s := t.run
+	s.reset()
 	rows, err := t.holdsRows(ctx, rel)
 	var main, vm, fsm cutFork
 	if err == nil {

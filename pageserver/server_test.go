@@ -52,7 +52,7 @@ func (c *corpus) straight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Store: dir, MemoryBytes: 64 << 20}
+	o := Options{Store: dir, MemoryBytes: 64 << 20, Workers: 1}
 	tl := c.importBase(t, o)
 	began := time.Now()
 	before := tl.CheckPoint()
@@ -232,7 +232,7 @@ func (c *corpus) crashes(t *testing.T, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 7))
 	mem := objstore.NewMem()
 	store := objstore.NewFaulty(mem)
-	o := Options{Store: store, MemoryBytes: 32 << 20}
+	o := Options{Store: store, MemoryBytes: 32 << 20, Workers: int(seed % 3)}
 	tl := c.importBase(t, o)
 	lk := lake{}
 	var waits []func() error

@@ -38,6 +38,7 @@ type Options struct {
 	Branch      string // default "main"
 	MemoryBytes int64  // for pages and what is cached of layers; default 512 MiB, at least 32 MiB
 	CacheDir    string // a local folder for layers of a remote store; a directory store is read in place and needs none
+	Workers     int    // goroutines that redo the pages of a batch beside the caller of ApplyBatch; default 0, the caller does it
 	Logger      *slog.Logger
 }
 
@@ -72,7 +73,8 @@ func (o *Options) prefix() string { return "timelines/" + o.Branch + "/" }
 
 // Timeline is the pages of one cluster at RedoLSN.
 //
-// One goroutine at a time calls Apply, TakeDirty, StartFlush and Close; the moments between those calls are barriers. At
+// One goroutine at a time calls Apply, ApplyBatch, Barrier, TakeDirty, StartFlush and Close; the moments between those calls are
+// barriers, but for those after ApplyBatch, which leaves pages to its workers: a barrier comes with the next of the others. At
 // a barrier any number of goroutines may read: Page, Scan, NBlocks, Relation, RelMap, Stats, the transaction states. What they
 // were given is valid until the next Apply. Published, ReturnDirty and ResumeLSN may be called at any time.
 //
@@ -136,8 +138,12 @@ type Timeline struct {
 	flush      *flushJob // under way, or done and not integrated
 	flushRetry time.Time // no flush by itself before: one has failed
 
-	apply applyState
-	stats counters
+	apply   applyState
+	runs    [2]run
+	run     *run // whose records are being applied: one of runs
+	flight  *run // whose pages workers redo: nil, or the other one
+	workers workers
+	stats   counters
 }
 
 func newTimeline(o Options) *Timeline {
@@ -154,6 +160,7 @@ func newTimeline(o Options) *Timeline {
 		t.slrus[i] = &relation{loc: pg.RelFileLocator{Spc: pg.OID(i)}, kind: key.SLRU}
 		t.slrus[i].forks[pg.MainFork].Store(&fork{rel: t.slrus[i], exists: true})
 	}
+	t.run = &t.runs[0]
 	t.layers.Store(newLayerSet(nil))
 	t.flusher.init(o)
 	return t
@@ -319,6 +326,8 @@ func (t *Timeline) OpenXIDs() int { return len(t.open) }
 
 // Close stops background work and waits for it. What has not been flushed is redone from the WAL after the next Open.
 func (t *Timeline) Close() error {
+	_ = t.Barrier()
+	t.workers.stop()
 	t.flusher.stop()
 	return nil
 }

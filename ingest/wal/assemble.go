@@ -80,13 +80,14 @@ func (r *Reader) beginRecord() ([]byte, error) {
 		}
 	}
 	if total > rest {
+		if r.batched > 0 && total > cap(r.arena)-len(r.arena) {
+			return nil, errBatchFull
+		}
 		if b, err = r.peek(r.pos, rest); err != nil {
 			return nil, err
 		}
-		if cap(r.arena) > arenaKeep {
-			r.arena = nil
-		}
-		r.arena = append(r.arena[:0], b...)
+		r.newArena()
+		r.arena = append(r.arena, b...)
 		r.recLSN, r.total, r.phase = r.pos, total, inRecord
 		r.pos += pg.LSN(rest)
 		return nil, nil
@@ -102,7 +103,8 @@ func (r *Reader) beginRecord() ([]byte, error) {
 	r.recLSN = r.pos
 	r.pos += pg.LSN(len(b))
 	if isSwitch(raw) {
-		r.arena = append(r.arena[:0], raw...)
+		r.newArena()
+		r.arena = append(r.arena, raw...)
 		r.phase = inSwitch
 		return nil, nil
 	}
@@ -246,15 +248,15 @@ func (r *Reader) checkCRC(lsn pg.LSN, raw []byte) error {
 }
 
 // checkOverwrite ties the first record after a cut one to it (VerifyOverwriteContrecord).
-func (r *Reader) checkOverwrite() error {
+func (r *Reader) checkOverwrite(rec *Record) error {
 	if r.overwritten == 0 {
 		return nil
 	}
-	if r.rec.RMID != RMXLog || r.rec.Op() != 0xD0 || len(r.rec.Main) < 8 {
-		return corruptf(r.rec.LSN, "no OVERWRITE_CONTRECORD follows the record at %s, which was cut off", r.overwritten)
+	if rec.RMID != RMXLog || rec.Op() != 0xD0 || len(rec.Main) < 8 {
+		return corruptf(rec.LSN, "no OVERWRITE_CONTRECORD follows the record at %s, which was cut off", r.overwritten)
 	}
-	if named := pg.LSN(binary.LittleEndian.Uint64(r.rec.Main)); named != r.overwritten {
-		return corruptf(r.rec.LSN, "OVERWRITE_CONTRECORD names %s, the record cut off is at %s", named, r.overwritten)
+	if named := pg.LSN(binary.LittleEndian.Uint64(rec.Main)); named != r.overwritten {
+		return corruptf(rec.LSN, "OVERWRITE_CONTRECORD names %s, the record cut off is at %s", named, r.overwritten)
 	}
 	r.overwritten = 0
 	return nil

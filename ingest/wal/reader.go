@@ -31,8 +31,23 @@ type Options struct {
 // just copied in need not be fetched again to be checked and redone.
 const windowSize = 256 << 10
 
+// batchBlocks is how many block references a record of a batch has room for before it gets more.
+const batchBlocks = 4
+
 // arenaKeep is the largest record buffer kept from one record to the next, bytes.
 const arenaKeep = 4 << 20
+
+// batchArena is how many bytes of records that span pages a batch holds at most; only its first record may be longer.
+const batchArena = 128 << 10
+
+// batchMemory is what the records of a batch lie in.
+type batchMemory struct {
+	batch     []Record
+	buf, slab []byte
+}
+
+// errBatchFull ends a batch: to read on, the window would have to move under the records in it.
+var errBatchFull = errors.New("the batch is full")
 
 // phase is what the byte at Reader.pos belongs to.
 type phase uint8
@@ -66,12 +81,18 @@ type Reader struct {
 	complete    pg.LSN // end of the last record returned, Start before the first
 	prev        pg.LSN // start of the last record returned
 	recLSN      pg.LSN // start of the record in arena
+	slab        []byte // where such records go
 	arena       []byte // a record that spans pages, as far as it has been read
 	total       int    // its length, bytes
 	overwritten pg.LSN // start of a record that was cut off and overwritten, to be named by the next one
 
-	rec Record
-	err error // sticky
+	rec      Record
+	batch    []Record // of NextBatch
+	batched  int      // records of the batch being made: the window stays as it is while there are any
+	returned bool     // the batch has been returned
+	former   batchMemory
+	turned   bool  // the window may be written over: no record that still counts lies in it
+	err      error // sticky
 
 	skipCRC bool // planted fault of the tests
 }
@@ -111,22 +132,78 @@ func (r *Reader) Next() (*Record, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	raw, lsn, err := r.nextRaw()
-	if err != nil {
+	r.turned = true
+	if err := r.next(&r.rec); err != nil {
 		return nil, r.fail(err)
 	}
-	if err := r.rec.decode(raw); err != nil {
-		r.err = corruptf(lsn, "%s/%s record: %v", r.rec.RMID, RecordName(r.page.Major, r.rec.RMID, r.rec.Info), err)
+	return &r.rec, nil
+}
+
+// NextBatch returns up to n of the next records, at least one, as many as lie in what has been read of the source already. They
+// are valid until the call of NextBatch after the next one, so that they can be worked on while others are read, or until a call of
+// Next. Position speaks of the last of them. Errors are those of Next, and come when there is no record before them; a call
+// that fails does not count.
+func (r *Reader) NextBatch(n int) ([]Record, error) {
+	if r.err != nil {
 		return nil, r.err
 	}
-	r.rec.Major, r.rec.LSN, r.rec.End = r.page.Major, lsn, r.pos
-	if err := r.checkOverwrite(); err != nil {
-		r.err = err
-		return nil, err
+	if r.returned {
+		r.turnBatch()
+	}
+	for len(r.batch) < n {
+		r.batch = append(r.batch, Record{Blocks: make([]BlockRef, 0, batchBlocks)})
+	}
+	for r.batched < n {
+		err := r.next(&r.batch[r.batched])
+		if err == nil {
+			r.batched++
+			continue
+		}
+		if errors.Is(err, errBatchFull) {
+			break
+		}
+		if err = r.fail(err); r.batched == 0 {
+			return nil, err
+		}
+		break // what failed comes again, after the records before it
+	}
+	n, r.batched, r.returned = r.batched, 0, true
+	return r.batch[:n], nil
+}
+
+// turnBatch leaves the batch returned last alone: what the one before it lies in is used again.
+func (r *Reader) turnBatch() {
+	r.keepSlab()
+	r.batch, r.former.batch = r.former.batch, r.batch
+	r.slab, r.former.slab = r.former.slab, r.slab
+	if r.slab == nil {
+		r.slab = make([]byte, 0, batchArena)
+	}
+	if r.phase == inRecord || r.phase == inSwitch {
+		r.arena = append(r.slab[:0], r.arena...) // the beginning of the next record
+	} else {
+		r.arena = r.slab[:0]
+	}
+	r.turned, r.returned = false, false
+}
+
+// next reads one record into rec.
+func (r *Reader) next(rec *Record) error {
+	raw, lsn, err := r.nextRaw()
+	if err != nil {
+		return err
+	}
+	if err := rec.decode(raw); err != nil { // its checksum was right: this is no end of WAL
+		r.err = corruptf(lsn, "%s/%s record: %v", rec.RMID, RecordName(r.page.Major, rec.RMID, rec.Info), err)
+		return r.err
+	}
+	rec.Major, rec.LSN, rec.End = r.page.Major, lsn, r.pos
+	if r.err = r.checkOverwrite(rec); r.err != nil {
+		return r.err
 	}
 	r.prev, r.complete, r.started = lsn, r.pos, true
 	r.phase = atRecord
-	return &r.rec, nil
+	return nil
 }
 
 // fail decides whether an error ends the reading.
@@ -134,6 +211,7 @@ func (r *Reader) fail(err error) error {
 	var tli *TimelineError
 	var sys *SystemIDError
 	switch {
+	case r.err != nil:
 	case errors.As(err, &tli), errors.As(err, &sys):
 	case errors.Is(err, pg.ErrCorrupt):
 		if !r.opts.EndAtInvalid {
@@ -207,17 +285,54 @@ func (r *Reader) peek(lsn pg.LSN, n int) ([]byte, error) {
 	}
 }
 
+// newArena begins a record that spans pages. The former ones of a batch stay where they are.
+func (r *Reader) newArena() {
+	if r.batched > 0 {
+		r.arena = r.arena[len(r.arena):]
+		return
+	}
+	r.resetArena()
+}
+
+// resetArena lets go of the record in the arena.
+func (r *Reader) resetArena() {
+	r.keepSlab()
+	r.arena = r.slab[:0]
+}
+
+// keepSlab takes over what a long record has made.
+func (r *Reader) keepSlab() {
+	if n := cap(r.arena); n > cap(r.slab) && n <= arenaKeep {
+		r.slab = r.arena
+	}
+}
+
+// moveWindow makes the window begin at page. What records of the batch before lie in stays as it is.
+func (r *Reader) moveWindow(page pg.LSN) {
+	var keep []byte
+	if page < r.base+pg.LSN(r.end) {
+		keep = r.buf[page-r.base : r.end]
+	}
+	if !r.turned {
+		r.turned = true
+		r.buf, r.former.buf = r.former.buf, r.buf
+		if r.buf == nil {
+			r.buf = make([]byte, windowSize)
+		}
+	}
+	r.base, r.end = page, copy(r.buf, keep)
+}
+
 // fill reads more of the source into the window, which keeps pos's page.
 func (r *Reader) fill() error {
+	if r.batched > 0 {
+		return errBatchFull
+	}
 	if r.buf == nil {
 		r.buf = make([]byte, windowSize)
 	}
-	page := pageStart(r.pos)
-	if page >= r.base+pg.LSN(r.end) {
-		r.base, r.end = page, 0
-	} else if r.end == len(r.buf) {
-		r.end = copy(r.buf, r.buf[page-r.base:r.end])
-		r.base = page
+	if page := pageStart(r.pos); page >= r.base+pg.LSN(r.end) || r.end == len(r.buf) {
+		r.moveWindow(page)
 	}
 	n, err := r.opts.Source.Read(r.base+pg.LSN(r.end), r.buf[r.end:])
 	if n < 0 || n > len(r.buf)-r.end {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -111,8 +112,11 @@ func (s *Server) durable() (lsn pg.LSN) {
 	return lsn
 }
 
+// redoWorkersMax bounds the processors that redo takes besides its own; more of them wait for it.
+const redoWorkersMax = 2
+
 func (s *Server) pageOptions() pageserver.Options {
-	return pageserver.Options{Store: s.store, MemoryBytes: s.pagesMemory(), CacheDir: filepath.Join(s.cfg.DataDir, "layers"), Logger: s.log}
+	return pageserver.Options{Store: s.store, MemoryBytes: s.pagesMemory(), Workers: min(redoWorkersMax, runtime.GOMAXPROCS(0)-1), CacheDir: filepath.Join(s.cfg.DataDir, "layers"), Logger: s.log}
 }
 
 func (s *Server) setIngest(ing *ingest.Service) {

@@ -70,24 +70,33 @@ func (r *redo) run(ctx context.Context) error {
 	}
 }
 
-// recordsPerTurn is how many records are applied between two looks at the clock.
-const recordsPerTurn = 512
+// batchesPerTurn is how many batches of records are applied between two looks at the clock.
+const batchesPerTurn = 4
 
-// apply redoes some records and says whether there may be more at once.
+// apply redoes some records, to the last page, and says whether there may be more at once.
 func (r *redo) apply(ctx context.Context) (more bool, err error) {
-	for range recordsPerTurn {
-		rec, err := r.reader.Next()
+	more = true
+	for range batchesPerTurn {
+		recs, err := r.reader.NextBatch(pageserver.BatchRecords)
 		if errors.Is(err, wal.ErrNoMoreYet) {
-			return false, nil
+			more = false
+			break
 		}
 		if err != nil && !final(err) { // the store that old WAL is read from
+			if err := r.barrier(); err != nil {
+				return false, err
+			}
 			return true, r.again(ctx, fmt.Errorf("reading WAL: %w", err))
 		}
 		if err != nil {
+			if err := r.barrier(); err != nil {
+				return false, err
+			}
 			return false, r.unreadable(fmt.Errorf("reading WAL: %w", err))
 		}
 		for {
-			err := r.tl.Apply(ctx, rec)
+			n, err := r.tl.ApplyBatch(ctx, recs)
+			recs = recs[n:]
 			if err == nil {
 				break
 			}
@@ -101,7 +110,15 @@ func (r *redo) apply(ctx context.Context) (more bool, err error) {
 		r.pause = 0
 		r.commits.note(r.tl.LastCommit())
 	}
-	return true, nil
+	return more, r.barrier()
+}
+
+// barrier waits for the pages of the last batch.
+func (r *redo) barrier() error {
+	if err := r.tl.Barrier(); err != nil {
+		return r.unreadable(err)
+	}
+	return nil
 }
 
 // final says whether an error would come again however often a record is tried: its bytes are at fault, or another

@@ -1,6 +1,10 @@
 package xlrec
 
-import "github.com/tarn-db/tarn/internal/pg"
+import (
+	"encoding/binary"
+
+	"github.com/tarn-db/tarn/internal/pg"
+)
 
 // Record types of RM_XACT_ID (access/xact.h), in xl_info under XactOpMask.
 const (
@@ -151,4 +155,16 @@ func DecodeXactInvalidations(main []byte) (Invals, error) {
 	c := newCursor("XACT INVALIDATION", main)
 	r := Invals(c.array(c.i32(), InvalSize))
 	return r, c.done()
+}
+
+// DropsNothing says that a transaction record neither removes files nor ends or begins a prepared transaction: it only sets the
+// fate of its transactions. It looks at the flags alone and trusts a record no further than that.
+func DropsNothing(main []byte, info uint8) bool {
+	switch info & XactOpMask {
+	case XactCommit, XactAbort:
+		return info&XactHasInfo == 0 || len(main) >= 12 && binary.LittleEndian.Uint32(main[8:])&XInfoHasRels == 0
+	case XactAssignment, XactInvalidations:
+		return true
+	}
+	return false
 }

@@ -1,0 +1,197 @@
+package pageserver
+
+import (
+	"context"
+
+	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/pg/xlrec"
+	"github.com/tarn-db/tarn/pageserver/redo"
+)
+
+// BatchRecords is how many records it is worth reading for ApplyBatch at once: enough for workers to be worth waking, and what
+// they are and what is looked at first of their pages stays in a core's second-level cache.
+const BatchRecords = 512
+
+// ApplyBatch applies records as Apply would one after the other, and faster: those that only change pages, or end a
+// transaction, are taken in runs. For a run all pages are looked up and the books are kept first, record by record; then the
+// pages are redone, each by the records that name it, in their order. Different pages have nothing to do with each other, so
+// workers redo them (Options.Workers) while the next batch is read and begun.
+//
+// The records must stay as they are until the call after the next, as those of wal.Reader.NextBatch do, or until Barrier. It returns
+// how many of them have been applied or are in the workers' hands, and the error Apply had for the one after them. A record that turns
+// out bad in a worker's hands ends the timeline, and a later call says so; RedoLSN is then where the last good record ended.
+func (t *Timeline) ApplyBatch(ctx context.Context, recs []wal.Record) (int, error) {
+	done := 0
+	for done < len(recs) {
+		n := t.plainRun(recs[done:])
+		if n < 2 {
+			if err := t.Apply(ctx, &recs[done]); err != nil {
+				return done, err
+			}
+			done++
+			continue
+		}
+		n, err := t.applyRun(ctx, recs[done:done+n])
+		done += n
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// Barrier waits until the workers have redone what ApplyBatch gave them.
+func (t *Timeline) Barrier() error {
+	if t.flight != nil {
+		t.land()
+	}
+	return t.failed
+}
+
+// runMemory bounds the pages a run names, as a part of page memory: 1/runMemory.
+const runMemory = 16
+
+// plainRun is how many records from the first on can be applied as one run.
+func (t *Timeline) plainRun(recs []wal.Record) int {
+	if t.failed != nil || !t.reached() || !t.inherited.empty() || len(t.invalid)+len(t.copies) > 0 || recs[0].LSN < t.redoLSN {
+		return 0
+	}
+	blocks, limit := 0, t.arena.limit/runMemory
+	for i := range recs {
+		if blocks += len(recs[i].Blocks); blocks > limit || !plain(&recs[i]) {
+			return i
+		}
+	}
+	return len(recs)
+}
+
+// plainXact bounds the main data of a transaction record in a run, bytes: it ends few subtransactions, on few pages of the commit
+// log.
+const plainXact = 512
+
+// plain says that a record does nothing but change the pages it names, whose redo is known, or set the fate of a transaction that
+// drops no files.
+func plain(rec *wal.Record) bool {
+	switch rec.RMID {
+	case wal.RMXLog:
+		return false // only an image itself says whether it is a heap's
+	case wal.RMXact:
+		return len(rec.Main) <= plainXact && xlrec.DropsNothing(rec.Main, rec.Info)
+	}
+	return redo.Redone(rec.RMID)
+}
+
+// applyRun begins a run, and has its pages redone once those of the run before are. It returns how many of its records it has begun.
+//
+// Invariant: a page that a run in flight names is dirty, so that it is not evicted, and belongs to no flush: flushes begin at barriers
+// only, and own has copied what an earlier one has yet to read.
+func (t *Timeline) applyRun(ctx context.Context, recs []wal.Record) (n int, err error) {
+	t.settle()
+	if t.memo.Load() != nil {
+		t.memo.Store(nil)
+	}
+	if err := t.makeRunRoom(ctx, recs); err != nil {
+		return 0, err
+	}
+	t.run = &t.runs[0]
+	if t.flight == t.run {
+		t.run = &t.runs[1]
+	}
+	s := t.run
+	s.recs, s.before, s.touched, s.vm = recs, t.redoLSN, s.touched[:0], s.vm[:0]
+	for n < len(recs) {
+		if err = t.begin(ctx, &recs[n]); err != nil {
+			err = t.refuse(&recs[n], err)
+			break
+		}
+		n++
+	}
+	if failed := t.Barrier(); failed != nil {
+		return 0, failed
+	}
+	if n > 0 {
+		t.redoLSN = recs[n-1].End
+	}
+	if !t.launch(s) || err != nil {
+		if failed := t.Barrier(); failed != nil {
+			return n, failed
+		}
+	}
+	return n, err
+}
+
+// makeRunRoom is makeRoom for all records of a run. What may begin a flush or wait for one is done at a barrier.
+func (t *Timeline) makeRunRoom(ctx context.Context, recs []wal.Record) error {
+	blocks := 0
+	for i := range recs {
+		blocks += len(recs[i].Blocks)
+	}
+	need := recordRoom + 2*blocks
+	if !t.roomy(need) {
+		if err := t.Barrier(); err != nil {
+			return err
+		}
+	}
+	return t.makeRoom(ctx, need)
+}
+
+// begin does everything for a record of a run but change its pages, which it brings in. What it notes of them is true once they are
+// redone; if one of them cannot be, the timeline is over.
+func (t *Timeline) begin(ctx context.Context, rec *wal.Record) error {
+	s := t.run
+	s.from, s.made = len(s.touched), s.made[:0]
+	if rec.RMID == wal.RMXact {
+		return t.beginXact(ctx, rec)
+	}
+	if err := t.touchAll(ctx, rec); err != nil {
+		t.rollback()
+		return err
+	}
+	rows := changesRows(rec)
+	for i := s.from; i < len(s.touched); i++ {
+		t.noteTouch(&s.touched[i], rec, rows)
+	}
+	for _, rel := range s.made {
+		t.relationChanged(rel)
+	}
+	t.live.NoteXID(rec.XID)
+	t.stats.record(rec)
+	return nil
+}
+
+// beginXact sets the fate of transactions. A run's room is for its commit log pages too.
+func (t *Timeline) beginXact(ctx context.Context, rec *wal.Record) error {
+	err := t.follow(rec)
+	if err == nil {
+		err = t.touchSLRUs(ctx)
+	}
+	if err == nil {
+		err = t.applyXact(rec)
+	}
+	if err != nil {
+		t.rollbackSLRUs()
+		return err
+	}
+	t.finishSLRUs()
+	t.live = t.apply.next
+	t.stats.record(rec)
+	return nil
+}
+
+// noteTouch keeps the books of a page that is about to be redone.
+func (t *Timeline) noteTouch(tc *touch, rec *wal.Record, rows bool) {
+	f := tc.fork
+	if tc.blk >= f.size {
+		f.size = tc.blk + 1
+		t.resized(f)
+	}
+	t.markDirty(tc.id)
+	t.stats.pages++
+	if tc.ref != nil && tc.ref.HasImage && tc.ref.ApplyImage {
+		t.stats.images++
+	}
+	if rows && f.num == pg.MainFork {
+		t.noteRows(&t.arena.frames[tc.id], rec.XID)
+	}
+}

@@ -1,0 +1,130 @@
+package pageserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/objstore"
+	"github.com/tarn-db/tarn/internal/pg"
+)
+
+// batchOf is n records, each an image of one of the first blocks; version counts them.
+func batchOf(tl *Timeline, n, blocks int) []wal.Record {
+	recs := make([]wal.Record, n)
+	lsn := tl.nextLSN()
+	for i := range recs {
+		recs[i] = *fpi(lsn, 0, testRel, i+1, pg.BlockNumber(i%blocks))
+		lsn = recs[i].End
+	}
+	return recs
+}
+
+// onTuple makes a record the INPLACE update of line pointer 1.
+func onTuple(rec *wal.Record) {
+	rec.RMID, rec.Info, rec.Main = wal.RMHeap, 0x70, []byte{1, 0}
+	rec.Blocks[0].HasImage, rec.Blocks[0].ApplyImage, rec.Blocks[0].Data = false, false, []byte("xxxxxxxx")
+}
+
+// TestBatchOrder: a page that many records of many batches name ends as the last of them left it, whoever redoes it.
+func TestBatchOrder(t *testing.T) {
+	for workers := range 4 {
+		tl := importPages(t, Options{Store: objstore.NewMem(), Workers: workers}, 7)
+		for range 20 {
+			recs := batchOf(tl, 500, 7)
+			if n, err := tl.ApplyBatch(context.Background(), recs); n != len(recs) || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		if err := tl.Barrier(); err != nil {
+			t.Fatal(err)
+		}
+		for blk := range 7 {
+			want := 500 - (500-1-blk)%7
+			if v := pageVersion(t, tl, testRel, pg.BlockNumber(blk)); v != want {
+				t.Errorf("%d workers: block %d has version %d, want %d", workers, blk, v, want)
+			}
+		}
+		if d := tl.TakeDirty(); d[testRel] == nil || d[testRel].Blocks.GetCardinality() != 7 {
+			t.Errorf("%d workers: dirty %v", workers, d)
+		}
+		_ = tl.Close()
+	}
+}
+
+// TestBatchWithBadRecord: the records before a bad one are the last of the timeline, and none of it becomes durable.
+func TestBatchWithBadRecord(t *testing.T) {
+	for workers := range 3 {
+		for _, bad := range []int{0, 1, 250, 499} {
+			t.Run(fmt.Sprintf("workers=%d/bad=%d", workers, bad), func(t *testing.T) {
+				tl := importPages(t, Options{Store: objstore.NewMem(), Workers: workers}, 7)
+				resume := tl.ResumeLSN()
+				first := batchOf(tl, 500, 7)
+				if _, err := tl.ApplyBatch(context.Background(), first); err != nil {
+					t.Fatal(err)
+				}
+				recs := batchOf(tl, 500, 7)
+				onTuple(&recs[bad]) // of a page that has no line pointers
+				want := recs[bad].LSN
+				_, err := tl.ApplyBatch(context.Background(), recs)
+				if workers > 0 && err == nil {
+					err = tl.Barrier()
+				}
+				var corrupt *pg.CorruptError
+				if !errors.As(err, &corrupt) || corrupt.LSN != want || corrupt.Rel != testRel {
+					t.Fatalf("%v, want a corrupt record at %s", err, want)
+				}
+				if tl.RedoLSN() != want {
+					t.Errorf("redo is at %s, the bad record at %s", tl.RedoLSN(), want)
+				}
+				if _, err := tl.Page(context.Background(), testRel, 0, 0); !errors.Is(err, pg.ErrCorrupt) {
+					t.Errorf("a page of a timeline that is over: %v", err)
+				}
+				if err := tl.StartFlush(context.Background())(); !errors.Is(err, pg.ErrCorrupt) {
+					t.Errorf("a flush of a timeline that is over: %v", err)
+				}
+				if tl = reopen(t, tl); tl.RedoLSN() != resume {
+					t.Errorf("opened again at %s, want %s", tl.RedoLSN(), resume)
+				}
+				_ = tl.Close()
+			})
+		}
+	}
+}
+
+// TestBatchWithoutStore: a page that cannot be read ends a batch before its record, which can be applied again.
+func TestBatchWithoutStore(t *testing.T) {
+	for workers := range 3 {
+		store := objstore.NewFaulty(objstore.NewMem())
+		tl := reopen(t, importPages(t, Options{Store: store, Workers: workers}, 7))
+		if _, _, err := tl.NBlocks(context.Background(), testRel, 0); err != nil {
+			t.Fatal(err)
+		}
+		recs := batchOf(tl, 400, 6) // block 6 is not touched
+		for i := 300; i < 310; i++ {
+			recs[i].RMID, recs[i].Info, recs[i].Main, recs[i].XID = wal.RMHeap, 0x30, nil, 0
+			recs[i].Blocks = nil
+		}
+		recs[305] = *fpi(recs[305].LSN, 0, testRel, 1, 6)
+		recs[305].Blocks[0].HasImage, recs[305].Blocks[0].ApplyImage = false, false
+		recs[305].RMID, recs[305].Info = wal.RMHeap2, 0x70 // NEW_CID: changes no page, but brings it in
+		store.Inject(objstore.Fault{Op: objstore.OpGetRange, Times: 1, Err: objstore.ErrInjected})
+		n, err := tl.ApplyBatch(context.Background(), recs)
+		if n != 305 || !errors.Is(err, objstore.ErrInjected) || tl.RedoLSN() != recs[305].LSN {
+			t.Fatalf("%d workers: %d records, at %s: %v", workers, n, tl.RedoLSN(), err)
+		}
+		recs[305].Blocks = nil
+		if n, err = tl.ApplyBatch(context.Background(), recs[n:]); n != 95 || err != nil {
+			t.Fatal(n, err)
+		}
+		if err := tl.Barrier(); err != nil {
+			t.Fatal(err)
+		}
+		if v := pageVersion(t, tl, testRel, 3); v != 400 {
+			t.Errorf("%d workers: version %d", workers, v)
+		}
+		_ = tl.Close()
+	}
+}

@@ -1,0 +1,154 @@
+package pageserver
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/pageserver/redo"
+)
+
+// run is records applied together: all of them are begun, then their pages are redone. Apply's has one.
+type run struct {
+	recs    []wal.Record
+	before  pg.LSN // where the record before them ended
+	touched []touch
+	from    int // where the touches of the record being begun start
+	vm      []redo.VMChange
+	made    []*relation // relations the record being begun has brought into being
+
+	parts   []part
+	landed  sync.WaitGroup
+	fetched atomic.Uint32 // what keeps the compiler from leaving fetch out
+}
+
+// reset makes it the run of a single record, of Apply.
+func (r *run) reset() { r.touched, r.from, r.made, r.vm = r.touched[:0], 0, r.made[:0], r.vm[:0] }
+
+// part is one worker's share of a run.
+type part struct {
+	list []uint32 // touches, in order: all of the pages it has
+	bad  *wal.Record
+	err  error // of bad
+}
+
+// workers redo the pages of runs. A page is always the same worker's.
+type workers struct {
+	todo []chan *run
+	wg   sync.WaitGroup
+}
+
+// start makes n workers, once.
+func (w *workers) start(t *Timeline, n int) {
+	for i := len(w.todo); i < n; i++ {
+		todo := make(chan *run, 1)
+		w.todo = append(w.todo, todo)
+		w.wg.Go(func() {
+			for r := range todo {
+				p := &r.parts[i]
+				p.bad, p.err = t.redoTouches(r, p.list)
+				r.landed.Done()
+			}
+		})
+	}
+}
+
+func (w *workers) stop() {
+	for _, todo := range w.todo {
+		close(todo)
+	}
+	w.todo = nil
+	w.wg.Wait()
+}
+
+// workersFrom is how many touches a run has before it is worth waking a worker for: a server that keeps up has short runs.
+const workersFrom = 128
+
+// launch has the pages of a run redone. When it returns false they are.
+func (t *Timeline) launch(r *run) (flying bool) {
+	t.flight = r
+	n := t.opts.Workers
+	if flying = n > 0 && len(r.touched) >= workersFrom; !flying {
+		n = 1
+	}
+	for len(r.parts) < n {
+		r.parts = append(r.parts, part{})
+	}
+	for i := range r.parts {
+		r.parts[i] = part{list: r.parts[i].list[:0]}
+	}
+	for i := range r.touched {
+		p := &r.parts[int(r.touched[i].id)%n]
+		p.list = append(p.list, uint32(i))
+	}
+	if !flying {
+		r.parts[0].bad, r.parts[0].err = t.redoTouches(r, r.parts[0].list)
+		return false
+	}
+	t.workers.start(t, n)
+	r.landed.Add(n)
+	for _, todo := range t.workers.todo {
+		todo <- r
+	}
+	return true
+}
+
+// land waits for the run in flight.
+func (t *Timeline) land() {
+	r := t.flight
+	r.landed.Wait()
+	t.flight = nil
+	for i := range r.touched {
+		t.arena.frames[r.touched[i].id].state &^= framePinned
+	}
+	var first *part
+	for i := range r.parts {
+		if p := &r.parts[i]; p.bad != nil && (first == nil || p.bad.LSN < first.bad.LSN) {
+			first = p
+		}
+	}
+	if first == nil {
+		return
+	}
+	t.redoLSN = r.before
+	for i := 0; &r.recs[i] != first.bad; i++ {
+		t.redoLSN = r.recs[i].End
+	}
+	t.failed = t.at(first.bad, first.err)
+}
+
+// aheadTouches is how many pages are fetched ahead of redo at once. A core has 10 to 20 misses under way.
+const aheadTouches = 16
+
+// redoTouches redoes the touches that list names. While the first words of one page are on their way from memory those of others
+// can be asked for: redo of a few pages begins when all of them are there.
+func (t *Timeline) redoTouches(r *run, list []uint32) (*wal.Record, error) {
+	for len(list) > 0 {
+		group := list[:min(aheadTouches, len(list))]
+		list = list[len(group):]
+		t.fetch(r, group)
+		for _, i := range group {
+			if err := t.redoOne(&r.touched[i], true); err != nil {
+				return r.touched[i].rec, err
+			}
+		}
+	}
+	return nil, nil
+}
+
+// fetch reads what redo will read first of some pages.
+func (t *Timeline) fetch(r *run, group []uint32) {
+	var sum byte
+	for _, i := range group {
+		if tc := &r.touched[i]; tc.ref != nil {
+			sum += redo.FetchPointers(t.arena.page(tc.id), tc.rec, tc.ref)
+		}
+	}
+	for _, i := range group {
+		if tc := &r.touched[i]; tc.ref != nil {
+			sum += redo.FetchTuples(t.arena.page(tc.id), tc.rec, tc.ref)
+		}
+	}
+	r.fetched.Store(uint32(sum))
+}
