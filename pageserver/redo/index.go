@@ -10,9 +10,6 @@ import (
 // maxIndexTuplesPerPage is MaxIndexTuplesPerPage: an index tuple has a header of 8 bytes and at least 8 more, and a line pointer.
 const maxIndexTuplesPerPage = (pg.BlockSize - pg.PageHeaderSize) / (16 + 4)
 
-// maxItems bounds the line pointers of a page of any kind.
-const maxItems = (pg.BlockSize - pg.PageHeaderSize) / 4
-
 var (
 	errItem   = errors.New("there is no such line pointer")
 	errOrder  = errors.New("the line pointers to delete do not rise, or are not there")
