@@ -145,14 +145,11 @@ func pin(trust *tls.Config, cert string) error {
 // trustFiles takes what the variables name.
 func trustFiles(trust *tls.Config) error {
 	if path := os.Getenv(envCA); path != "" {
-		b, err := os.ReadFile(path)
+		pool, err := readCA(envCA, path)
 		if err != nil {
-			return usagef("%s %s cannot be read (%v): name a PEM file", envCA, path, fault.Cause(err))
+			return err
 		}
-		trust.RootCAs = x509.NewCertPool()
-		if !trust.RootCAs.AppendCertsFromPEM(b) {
-			return usagef("%s %s holds no PEM certificate: name one that does", envCA, path)
-		}
+		trust.RootCAs = pool
 	}
 	cert, key := os.Getenv(envCert), os.Getenv(envKey)
 	if cert == "" && key == "" {
@@ -164,6 +161,19 @@ func trustFiles(trust *tls.Config) error {
 	}
 	trust.Certificates = []tls.Certificate{pair}
 	return nil
+}
+
+// readCA reads the CA certificates of a PEM file that name names.
+func readCA(name, path string) (*x509.CertPool, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, usagef("%s %s cannot be read (%v): name a PEM file", name, path, fault.Cause(err))
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(b) {
+		return nil, usagef("%s %s holds no PEM certificate: name one that does", name, path)
+	}
+	return pool, nil
 }
 
 // tables are the running server's, for completion: without a server there are none.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -15,15 +16,17 @@ import (
 
 func connectCommand() *cobra.Command {
 	var flags clientFlags
-	var warehouse, name string
+	var warehouse, name, ca string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "connect ENGINE",
 		Short: "Print what to paste to read the lake with an engine",
 		Long: "Prints a snippet for " + strings.Join(connect.Engines(), ", ") + " that runs as it is against the running server and shows one of its\n" +
-			"tables. For an S3 store the engine takes its keys from the AWS variables. psql waits for what was written to be in the lake.",
+			"tables. For an S3 store the engine takes its keys from the AWS variables, and the token of a catalog that asks for one from\n" +
+			connect.TokenVariable + ". psql waits for what was written to be in the lake.",
 		Example: "  tarn connect duckdb | duckdb\n" +
 			"  tarn connect spark --warehouse app@0/1A2B3C4D --table public.orders\n" +
+			"  tarn connect pyiceberg --ca /etc/tarn/ca.pem\n" +
 			"  tarn connect psql --http 127.0.0.1:8080",
 		Args:              exactly("an engine: one of " + strings.Join(connect.Engines(), ", ")),
 		ValidArgsFunction: oneOf(connect.Engines()...),
@@ -31,6 +34,7 @@ func connectCommand() *cobra.Command {
 	flags.register(cmd)
 	cmd.Flags().StringVar(&warehouse, "warehouse", "", "database to read, or `DB@LSN` for every table at that LSN (default the table's)")
 	cmd.Flags().StringVar(&name, "table", "", "`TABLE` to show, as schema.table or database.schema.table (default one with rows)")
+	cmd.Flags().StringVar(&ca, "ca", "", "PEM `FILE` of the CA that signed the catalog's certificate, where the system does not know it")
 	if err := cmd.RegisterFlagCompletionFunc("table", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 		return flags.tables(cmd.Context()), cobra.ShellCompDirectiveNoFileComp
 	}); err != nil {
@@ -53,13 +57,16 @@ func connectCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if target.CA, err = caFile(ca, target.CatalogURL); err != nil {
+			return err
+		}
 		snippet, err := connect.Snippet(args[0], target)
 		if err != nil {
 			return err
 		}
 		if asJSON {
 			return writeJSON(cmd.OutOrStdout(), map[string]any{
-				"engine": args[0], "catalog": target.CatalogURL, "warehouse": target.Warehouse,
+				"engine": args[0], "catalog": target.CatalogURL, "catalog_token": target.Token, "warehouse": target.Warehouse,
 				"schema": target.Table.Namespace, "table": target.Table.Name, "store_properties": target.Store, "snippet": snippet,
 			})
 		}
@@ -69,10 +76,28 @@ func connectCommand() *cobra.Command {
 	return cmd
 }
 
+// caFile is the absolute path of a CA for a snippet, which may run in any folder.
+func caFile(ca, url string) (string, error) {
+	if ca == "" {
+		return "", nil
+	}
+	if !strings.HasPrefix(url, "https://") {
+		return "", usagef("--ca %s is of no use: the catalog at %s has no TLS; leave it out, or set catalog.tls.cert and catalog.tls.key", ca, url)
+	}
+	if _, err := readCA("--ca", ca); err != nil {
+		return "", err
+	}
+	path, err := filepath.Abs(ca)
+	if err != nil {
+		return "", fmt.Errorf("--ca %s: %w", ca, err)
+	}
+	return path, nil
+}
+
 // connectTarget is the warehouse and table to show of a running server.
 func connectTarget(s *admin.Status, httpAddr, warehouse, name string) (connect.Target, error) {
 	t := connect.Target{
-		CatalogURL: s.Endpoints.Catalog, Warehouse: warehouse, Store: s.Endpoints.StoreProperties, HTTP: httpAddr, Source: s.Endpoints.Source,
+		CatalogURL: s.Endpoints.Catalog, Token: s.Endpoints.CatalogToken, Warehouse: warehouse, Store: s.Endpoints.StoreProperties, HTTP: httpAddr, Source: s.Endpoints.Source,
 	}
 	database, _, _ := strings.Cut(warehouse, "@")
 	var best *admin.Table

@@ -76,6 +76,7 @@ type SourceInfo struct {
 // Endpoints are where readers and writers connect, for `tarn connect`. There is no secret in them.
 type Endpoints struct {
 	Catalog         string            `json:"catalog"`          // URL of the Iceberg REST catalog
+	CatalogToken    bool              `json:"catalog_token"`    // it asks for a bearer token
 	Store           string            `json:"store"`            // URL of the files
 	StoreProperties map[string]string `json:"store_properties"` // what engines must know of an S3 store
 	Source          string            `json:"source"`           // host and port as a libpq string

@@ -1,7 +1,7 @@
 // Package connect writes what one pastes to read a table of the lake with an engine, or to wait from psql for what one has
 // written. A snippet runs as it is: names are quoted as the engine wants them, versions are those tarn is tested with, and
 // the store is described as far as the engine does not hear of it from the catalog. No secret is ever in it: keys of an S3
-// store come from the AWS variables of whoever runs it.
+// store come from the AWS variables of whoever runs it, and the catalog's token from TokenVariable.
 package connect
 
 import (
@@ -30,6 +30,8 @@ type Table struct{ Namespace, Name string }
 // Target is what to connect to.
 type Target struct {
 	CatalogURL string            // http://host:port
+	Token      bool              // the catalog asks for a bearer token
+	CA         string            // PEM file of the CA that signed the catalog's certificate, an absolute path; empty if the system knows it
 	Warehouse  string            // database or database@LSN
 	Table      Table             // one to show
 	Store      map[string]string // what engines must know of the store (objstore.EngineProperties); nil for a folder
@@ -123,26 +125,32 @@ func duckdb(t Target) string {
 		}
 		b.WriteString(");\n")
 	}
-	fmt.Fprintf(&b, "ATTACH %s AS lake (TYPE iceberg, ENDPOINT %s, AUTHORIZATION_TYPE 'none');\nSELECT count(*) FROM lake.%s.%s;\n",
-		literalSQL(t.Warehouse), literalSQL(t.CatalogURL), quoteSQL(t.Table.Namespace), quoteSQL(t.Table.Name))
+	before, option := t.duckdbGuard()
+	fmt.Fprintf(&b, "%sATTACH %s AS lake (TYPE iceberg, ENDPOINT %s, %s);\nSELECT count(*) FROM lake.%s.%s;\n",
+		before, literalSQL(t.Warehouse), literalSQL(t.CatalogURL), option, quoteSQL(t.Table.Namespace), quoteSQL(t.Table.Name))
 	return b.String()
 }
 
 // loadCatalog opens the catalog with PyIceberg, which hears of the store from it and finds keys in the AWS variables.
 func loadCatalog(t Target) string {
-	return fmt.Sprintf("catalog = load_catalog(\"tarn\", type=\"rest\", uri=%s, warehouse=%s)\ntable = catalog.load_table((%s, %s))\n",
-		quotePython(t.CatalogURL), quotePython(t.Warehouse), quotePython(t.Table.Namespace), quotePython(t.Table.Name))
+	before, arguments := t.pythonGuard()
+	return before + fmt.Sprintf("catalog = load_catalog(\"tarn\", type=\"rest\", uri=%s, warehouse=%s%s)\ntable = catalog.load_table((%s, %s))\n",
+		quotePython(t.CatalogURL), quotePython(t.Warehouse), arguments, quotePython(t.Table.Namespace), quotePython(t.Table.Name))
 }
 
 func pyiceberg(t Target) string {
-	return "# pip install 'pyiceberg[pyarrow]==" + PyIcebergVersion + "'\nfrom pyiceberg.catalog import load_catalog\n\n" + loadCatalog(t) +
+	imports := ""
+	if t.Token || t.CA != "" {
+		imports = "import os\n\n"
+	}
+	return "# pip install 'pyiceberg[pyarrow]==" + PyIcebergVersion + "'\n" + imports + "from pyiceberg.catalog import load_catalog\n\n" + loadCatalog(t) +
 		"print(table.scan().count())\nprint(table.scan(limit=10).to_arrow())\n"
 }
 
 func polars(t Target) string {
 	var b strings.Builder
 	b.WriteString("# pip install polars==" + PolarsVersion + " 'pyiceberg[pyarrow]==" + PyIcebergVersion + "'\n")
-	if t.s3() {
+	if t.s3() || t.Token || t.CA != "" {
 		b.WriteString("import os\n\n")
 	}
 	b.WriteString("import polars as pl\nfrom pyiceberg.catalog import load_catalog\n\n" + loadCatalog(t))
@@ -179,11 +187,22 @@ func spark(t Target) string {
 		}
 		conf = append(conf, [2]string{"spark.sql.catalog.lake.client.region", t.region()})
 	}
+	before, trust := t.sparkTrust()
+	if trust != "" {
+		conf = append(conf, [2]string{"spark.driver.extraJavaOptions", trust})
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "# pip install pyspark==%s, and a JDK from 17 to 21; spark-sql and spark-submit take the same as --conf\n", SparkVersion)
+	b.WriteString(before)
+	if t.Token && trust == "" {
+		b.WriteString("import os\n\n")
+	}
 	b.WriteString("from pyspark.sql import SparkSession\n\nspark = (\n    SparkSession.builder.master(\"local[*]\")\n")
 	for _, c := range append([][2]string{{"spark.jars.packages", packages}}, conf...) {
 		fmt.Fprintf(&b, "    .config(%s, %s)\n", quotePython(c[0]), quotePython(c[1]))
+	}
+	if t.Token {
+		fmt.Fprintf(&b, "    .config(\"spark.sql.catalog.lake.token\", os.environ[%q])\n", TokenVariable)
 	}
 	fmt.Fprintf(&b, "    .getOrCreate()\n)\nspark.sql(%s).show()\n", quotePython("SELECT count(*) FROM lake."+quoteSpark(t.Table.Namespace)+"."+quoteSpark(t.Table.Name)))
 	return b.String()
@@ -211,7 +230,10 @@ func trino(t Target) string {
 		}
 		properties = append(properties, "s3.aws-access-key=${ENV:AWS_ACCESS_KEY_ID}", "s3.aws-secret-key=${ENV:AWS_SECRET_ACCESS_KEY}")
 	}
-	return "# Trino " + TrinoVersion + ": in the server's folder, then restart it\ncat >etc/catalog/lake.properties <<'END'\n" + strings.Join(properties, "\n") + "\nEND\n" +
+	if t.Token {
+		properties = append(properties, "iceberg.rest-catalog.security=OAUTH2", "iceberg.rest-catalog.oauth2.token=${ENV:"+TokenVariable+"}")
+	}
+	return "# Trino " + TrinoVersion + ": in the server's folder, then restart it\n" + t.trinoTrust() + "cat >etc/catalog/lake.properties <<'END'\n" + strings.Join(properties, "\n") + "\nEND\n" +
 		"trino --execute " + quoteShell("SELECT count(*) FROM lake."+quoteSQL(t.Table.Namespace)+"."+quoteSQL(t.Table.Name)) + "\n"
 }
 

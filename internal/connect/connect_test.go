@@ -56,6 +56,34 @@ func TestS3(t *testing.T) {
 	}
 }
 
+// TestGuarded: what a catalog with TLS and tokens takes is in each engine's snippet, and no token.
+func TestGuarded(t *testing.T) {
+	t.Setenv(TokenVariable, "canary")
+	want := map[string][]string{
+		"duckdb":    {"SET ca_cert_file = '/o''brien/ca.pem'", "TOKEN getenv('TARN_CATALOG_TOKEN')", "SECRET tarn"},
+		"pyiceberg": {`token=os.environ["TARN_CATALOG_TOKEN"]`, `os.environ["REQUESTS_CA_BUNDLE"] = "/o'brien/ca.pem"`, "import os\n"},
+		"polars":    {`token=os.environ["TARN_CATALOG_TOKEN"]`, `os.environ["REQUESTS_CA_BUNDLE"] = "/o'brien/ca.pem"`, "import os\n"},
+		"spark":     {`lake.token", os.environ["TARN_CATALOG_TOKEN"]`, "trustStore=lake-trust.p12", `"-file", "/o'brien/ca.pem"`},
+		"trino":     {"oauth2.token=${ENV:TARN_CATALOG_TOKEN}", `-file '/o'\''brien/ca.pem'`, ">>etc/jvm.config"},
+	}
+	for engine, words := range want {
+		target := Target{CatalogURL: "https://h:1", Token: true, CA: "/o'brien/ca.pem", Warehouse: "app", Table: Table{"public", "orders"}}
+		s, err := Snippet(engine, target)
+		if err != nil || strings.Contains(s, "canary") {
+			t.Fatal(err, s)
+		}
+		for _, w := range words {
+			if !strings.Contains(s, w) {
+				t.Errorf("%s does not say %q:\n%s", engine, w, s)
+			}
+		}
+		target.Token, target.CA = false, ""
+		if s, _ = Snippet(engine, target); strings.Contains(s, TokenVariable) || strings.Contains(s, "trust") || strings.Contains(s, "BUNDLE") {
+			t.Errorf("%s of an open catalog:\n%s", engine, s)
+		}
+	}
+}
+
 // TestVersionsAreThoseTested: the snippets name what the readers are pinned to.
 func TestVersionsAreThoseTested(t *testing.T) {
 	b, err := os.ReadFile("../tools/requirements.txt")

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"github.com/tarn-db/tarn/internal/connect"
 	"github.com/tarn-db/tarn/internal/demo"
 	"github.com/tarn-db/tarn/internal/lakecheck"
+	"github.com/tarn-db/tarn/internal/listen/testcert"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pgtest"
 )
@@ -50,13 +53,53 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-// The same where the files are in a bucket.
+// The same where the files are in a bucket, and the schema's name has a dot.
 func TestConnectS3(t *testing.T) {
 	r := newS3Rig(t, 15)
-	r.exec(`CREATE SCHEMA "Shop"`, `CREATE TABLE "Shop"."Or""der's" (id int)`, `INSERT INTO "Shop"."Or""der's" SELECT generate_series(1, 4711)`)
+	r.exec(`CREATE SCHEMA "Sh.op"`, `CREATE TABLE "Sh.op"."Or""der's" (id int)`, `INSERT INTO "Sh.op"."Or""der's" SELECT generate_series(1, 4711)`)
 	r.publish()
 	for _, engine := range connect.Engines() {
-		t.Run(engine, func(t *testing.T) { runSnippet(t, r.tarn, engine, "Shop."+oddTable, "", "4711") })
+		t.Run(engine, func(t *testing.T) { runSnippet(t, r.tarn, engine, "Sh.op."+oddTable, "", "4711") })
+	}
+}
+
+// The same where the catalog has a certificate of a CA of one's own and asks for a token.
+func TestConnectGuarded(t *testing.T) {
+	r := newS3Rig(t, 17)
+	r.exec(`CREATE SCHEMA "Shop"`, `CREATE TABLE "Shop"."Or""der's" (id int)`, `INSERT INTO "Shop"."Or""der's" SELECT generate_series(1, 4711)`)
+	r.publish()
+	r.tarn.stop()
+	dir := t.TempDir()
+	ca, err := testcert.Make(dir, "ca", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := testcert.Make(dir, "catalog", ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const token = "0123456789abcdef-canary"
+	tokens := filepath.Join(dir, "tokens")
+	settings, err := os.ReadFile(r.tarn.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guarded := strings.Replace(string(settings), "catalog: {", fmt.Sprintf("catalog: {tls: {cert: %q, key: %q}, tokens_file: %q, ", pair.Cert, pair.Key, tokens), 1)
+	if err := errors.Join(os.WriteFile(tokens, []byte(token+"\n"), 0o600), os.WriteFile(r.tarn.config, []byte(guarded), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	r.tarn.startReady()
+	if out, code := r.tarn.run("connect", "spark", "--ca", tokens); code != 2 || !strings.Contains(out, "holds no PEM certificate") {
+		t.Errorf("a CA that is none: %d %s", code, out)
+	}
+	r.tarn.env = append(r.tarn.env, connect.TokenVariable+"="+token)
+	for _, engine := range connect.Engines() {
+		if engine == "psql" {
+			continue // it does not ask the catalog
+		}
+		t.Run(engine, func(t *testing.T) {
+			runSnippet(t, r.tarn, engine, "Shop."+oddTable, "", "4711", "--ca", ca.Cert)
+		})
 	}
 }
 
@@ -76,12 +119,15 @@ func (r *rig) publish() pg.LSN {
 }
 
 // runSnippet prints a snippet and runs it; its output must have the count of rows in it.
-func runSnippet(t *testing.T, tn *tarn, engine, table, warehouse, count string) {
+func runSnippet(t *testing.T, tn *tarn, engine, table, warehouse, count string, more ...string) {
 	t.Helper()
-	args := []string{"connect", engine, "--table", table, "--warehouse", warehouse}
+	args := append([]string{"connect", engine, "--table", table, "--warehouse", warehouse}, more...)
 	snippet, code := tn.run(args...)
 	if code != 0 {
 		t.Fatalf("tarn %v: %s", args, snippet)
+	}
+	if strings.Contains(snippet, "canary") {
+		t.Errorf("a secret in it:\n%s", snippet)
 	}
 	cmd := interpreter(t, engine)
 	cmd.Dir = t.TempDir()

@@ -26,7 +26,7 @@ func jvmInterpreter(t *testing.T, engine string, env []string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "sh", "-e")
-	cmd.Env = append(env, "PATH="+bin+":"+os.Getenv("PATH"), "TARN_TRINO="+home, "TARN_JDK="+jdk(t, "TARN_JDK25", "25", "26"),
+	cmd.Env = append(env, "PATH="+bin+":"+os.Getenv("PATH"), "TARN_TRINO="+home, "JAVA_HOME="+jdk(t, "TARN_JDK25", "25", "26"),
 		"TARN_TEST_PYTHON="+python(t, lakecheck.PyIceberg, "trino"))
 	return cmd
 }
@@ -86,7 +86,7 @@ etc, sql = sys.argv[1:]
 with socket.socket() as s:
     s.bind(("127.0.0.1", 0))
     port = s.getsockname()[1]
-home, jdk = os.environ["TARN_TRINO"], os.environ["TARN_JDK"]
+home, jdk = os.environ["TARN_TRINO"], os.environ["JAVA_HOME"]
 settings = {
     "coordinator": "true", "node-scheduler.include-coordinator": "true", "http-server.http.port": port,
     "discovery.uri": f"http://127.0.0.1:{port}", "node.internal-address": "127.0.0.1", "query.max-memory": "256MB",
@@ -96,6 +96,8 @@ with open(etc + "/config.properties", "w") as f:
     f.writelines(f"{k}={v}\n" for k, v in settings.items())
 jvm = """-Xmx768m -XX:+UseSerialGC -XX:ReservedCodeCacheSize=256M -XX:+EnableDynamicAgentLoading -Djdk.attach.allowAttachSelf=true
  --sun-misc-unsafe-memory-access=allow --add-modules=jdk.incubator.vector --enable-native-access=ALL-UNNAMED -Duser.timezone=UTC"""
+if os.path.exists(etc + "/jvm.config"):
+    jvm += " " + open(etc + "/jvm.config").read()
 log = open(etc + "/log", "w")
 server = subprocess.Popen(
     [jdk + "/bin/java", *jvm.split(), f"-Dconfig={etc}/config.properties", "-Dnode.environment=test", "-Dnode.id=n1", f"-Dnode.data-dir={etc}/data",

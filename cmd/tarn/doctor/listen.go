@@ -30,7 +30,7 @@ func (x *examiner) listeners() (c checks) {
 	host, port, _ := net.SplitHostPort(x.Config.Catalog.Listen)
 	if a, err := netip.ParseAddr(host); host == "localhost" || err == nil && a.IsLoopback() {
 		c.advise(name, "engines on this machine alone reach the catalog at "+x.Config.Catalog.Listen,
-			"for others put a proxy or tunnel with TLS in front, such as ssh -L "+port+":"+x.Config.Catalog.Listen+" <this machine>")
+			"for others set catalog.tls.cert, catalog.tls.key and catalog.tokens_file and listen on another address, or put a tunnel in front, such as ssh -L "+port+":"+x.Config.Catalog.Listen+" <this machine>")
 	} else {
 		c.ok(name, "engines on other hosts reach the catalog at "+x.Config.Catalog.Listen+" if no firewall forbids it")
 	}

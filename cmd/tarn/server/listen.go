@@ -59,7 +59,7 @@ func (s *Server) listen(ctx context.Context, g *errgroup.Group, reload <-chan os
 		return errors.Join(err, web.Close(), cat.Close())
 	}
 	s.endpoints = admin.Endpoints{
-		Catalog: cat.url(), Store: s.cfg.Store, StoreProperties: objstore.EngineProperties(s.store),
+		Catalog: cat.url(), CatalogToken: s.cfg.Catalog.TokensFile != "", Store: s.cfg.Store, StoreProperties: objstore.EngineProperties(s.store),
 		Source: receive.Address(receive.Source{URL: s.cfg.Source.URL}),
 	}
 	g.Go(func() error { return adm.Serve(ctx, web) })
