@@ -23,7 +23,7 @@ SLOW_TIMEOUT := 25m
 # Packages whose tests start goroutines of ours; the race detector costs about five times the time.
 RACE := ./ingest ./ingest/raftlog ./ingest/archive ./ingest/receive ./internal/objstore/... ./internal/s3test ./internal/admin/... ./internal/listen ./catalog/journal/...
 
-.PHONY: build test lint mutants unit race oracle e2e engines demo bench bench-redo bench-copy bench-play bench-freshness bench-memory bench-s3 bench-engines microbench fuzz setup test-long clean distclean
+.PHONY: build test lint mutants unit race oracle e2e engines demo bench bench-redo bench-copy bench-play bench-freshness bench-memory bench-s3 bench-engines microbench fuzz setup test-long test-minio clean distclean
 
 build: bin/tarn
 
@@ -49,8 +49,14 @@ setup: $(STATICCHECK)
 	internal/tools/install-engines
 	internal/tools/install-rest-client
 
+# A second opinion on S3: what is tested on versitygw, on minio.
+test-minio: build
+	minio="$$(internal/tools/install-minio)"; \
+	  TARN_MINIO="$$minio" go test -count=1 -timeout 10m ./internal/s3test; \
+	  TARN_MINIO="$$minio" go test -count=1 -timeout $(SLOW_TIMEOUT) $(E2E) -run 'TestS3'
+
 # What does not fit beside each push: every major, larger corpora, more rounds.
-test-long:
+test-long: test-minio
 	TARN_LONG=1 TARN_CORPUS_TIME=30s TARN_STRESS_SECONDS=300 $(MAKE) test SLOW_TIMEOUT=3h
 
 $(STATICCHECK):

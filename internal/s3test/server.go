@@ -1,5 +1,5 @@
-// Package s3test runs a real S3 server for tests: versitygw, over a folder whose files can be looked at. Between it and a
-// client a Proxy can make requests slow, fail, or lose their answers.
+// Package s3test runs a real S3 server for tests: versitygw, over a folder whose files can be looked at, or minio where TARN_MINIO
+// names its program, as a second opinion. Between it and a client a Proxy can make requests slow, fail, or lose their answers.
 package s3test
 
 import (
@@ -28,7 +28,7 @@ const (
 // version is what internal/tools/install-versitygw installs.
 const version = "v1.8.0"
 
-// Server is a running versitygw.
+// Server is a running versitygw or minio.
 type Server struct {
 	URL  string // http://127.0.0.1:port
 	Root string // folder of the buckets
@@ -51,7 +51,7 @@ func New(t TB, bucket string) *Server {
 		pgtest.Missing(t, err)
 	}
 	if err != nil {
-		t.Fatalf("start versitygw: %v", err)
+		t.Fatalf("start the S3 server: %v", err)
 	}
 	t.Cleanup(s.Stop)
 	return s
@@ -60,8 +60,25 @@ func New(t TB, bucket string) *Server {
 // ErrNoServer: the program is not on this machine.
 var ErrNoServer = errors.New("no versitygw: run internal/tools/install-versitygw")
 
+// minio is the program TARN_MINIO names, or "".
+func minio() string { return os.Getenv("TARN_MINIO") }
+
+// health is where a server says that it is ready; versitygw is when it answers.
+func health() string {
+	if minio() != "" {
+		return "/minio/health/ready"
+	}
+	return "/"
+}
+
 // find looks for the program in .cache/bin of the module, and on the PATH.
 func find() (string, error) {
+	if p := minio(); p != "" {
+		if !executable(p) {
+			return "", fmt.Errorf("TARN_MINIO names %s, which is no program: name minio's, or unset it", p)
+		}
+		return p, nil
+	}
 	if root := pgtest.ModuleRoot(); root != "" {
 		if p := filepath.Join(root, ".cache", "bin", "versitygw-"+version); executable(p) {
 			return p, nil
@@ -103,13 +120,18 @@ func (s *Server) run(bin, dir string) error {
 	}
 	addr := l.Addr().String()
 	l.Close()
-	log, err := os.Create(filepath.Join(dir, "versitygw.log"))
+	log, err := os.Create(filepath.Join(dir, "s3.log"))
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	s.cmd = exec.Command(bin, "--port", addr, "--region", Region, "--quiet", "posix", s.Root)
-	s.cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+AccessKeyID, "ROOT_SECRET_KEY="+SecretAccessKey)
+	if minio() != "" {
+		s.cmd = exec.Command(bin, "server", "--address", addr, "--console-address", "127.0.0.1:0", s.Root)
+		s.cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+AccessKeyID, "MINIO_ROOT_PASSWORD="+SecretAccessKey, "MINIO_REGION="+Region, "MINIO_BROWSER=off")
+	} else {
+		s.cmd = exec.Command(bin, "--port", addr, "--region", Region, "--quiet", "posix", s.Root)
+		s.cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+AccessKeyID, "ROOT_SECRET_KEY="+SecretAccessKey)
+	}
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	dieWithParent(s.cmd)
 	if err := s.cmd.Start(); err != nil {
@@ -124,9 +146,11 @@ func (s *Server) run(bin, dir string) error {
 			return fmt.Errorf("it ended (%v): %s", err, strings.TrimSpace(string(out)))
 		default:
 		}
-		if resp, err := http.Get(s.URL); err == nil {
+		if resp, err := http.Get(s.URL + health()); err == nil {
 			resp.Body.Close()
-			return nil
+			if minio() == "" || resp.StatusCode == http.StatusOK {
+				return nil
+			}
 		}
 	}
 	s.Stop()

@@ -121,12 +121,10 @@ func conditions(t *testing.T, s objstore.Store) {
 
 func list(t *testing.T, s objstore.Store) {
 	ctx := context.Background()
-	want := []string{"l/a", "l/a-b/x", "l/a.x", "l/a/b/c", "l/a/z", "l/a0", "l/b"}
+	// No key is a folder of others: a directory could not hold it, and minio would list one of the two.
+	want := []string{"l/a-b/x", "l/a.x", "l/a/b/c", "l/a/z", "l/a0", "l/b"}
 	for i := range want {
 		if _, err := s.Put(ctx, want[len(want)-1-i], []byte("x")); err != nil {
-			if want[len(want)-1-i] == "l/a" {
-				continue // a directory cannot hold both l/a and l/a/z; S3 can
-			}
 			t.Fatal(err)
 		}
 	}
