@@ -56,10 +56,10 @@ func TestConnect(t *testing.T) {
 // The same where the files are in a bucket, and the schema's name has a dot.
 func TestConnectS3(t *testing.T) {
 	r := newS3Rig(t, 15)
-	r.exec(`CREATE SCHEMA "Sh.op"`, `CREATE TABLE "Sh.op"."Or""der's" (id int)`, `INSERT INTO "Sh.op"."Or""der's" SELECT generate_series(1, 4711)`)
+	r.exec(`CREATE SCHEMA "sh.op"`, `CREATE TABLE "sh.op"."Or""der's" (id int)`, `INSERT INTO "sh.op"."Or""der's" SELECT generate_series(1, 4711)`)
 	r.publish()
 	for _, engine := range connect.Engines() {
-		t.Run(engine, func(t *testing.T) { runSnippet(t, r.tarn, engine, "Sh.op."+oddTable, "", "4711") })
+		t.Run(engine, func(t *testing.T) { runSnippet(t, r.tarn, engine, "sh.op."+oddTable, "", "4711") })
 	}
 }
 
