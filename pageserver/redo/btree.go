@@ -44,7 +44,7 @@ var btreeBlocks = [16][5]btreeBlock{
 	},
 	btreerec.OpNewRoot >> 4:     {{true, btreeNewRoot}, {redo: btreeChildComplete}, {true, btreeMeta}},
 	btreerec.OpReusePage >> 4:   {},
-	btreerec.OpMetaCleanup >> 4: {{true, btreeMeta}},
+	btreerec.OpMetaCleanup >> 4: {{true, btreeMetaAlone}},
 }
 
 // applyBtree is btree_redo for one block.
@@ -101,6 +101,14 @@ func btreeMeta(page pg.Page, _ *wal.Record, blk *wal.BlockRef) error {
 	m.Put(page)
 	btreerec.OpaqueOf(page).SetFlags(btreerec.FlagMeta)
 	return nil
+}
+
+// btreeMetaAlone is btreeMeta for a record that is about the meta page alone and has no main data.
+func btreeMetaAlone(page pg.Page, rec *wal.Record, blk *wal.BlockRef) error {
+	if len(rec.Main) != 0 {
+		return errors.New("the record has main data")
+	}
+	return btreeMeta(page, rec, blk)
 }
 
 // maskBtree is btree_mask.
