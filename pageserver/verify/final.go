@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
@@ -110,7 +111,8 @@ func loggedForks(dir *datadir.Dir) (list []datadir.Fork, err error) {
 type comparer struct {
 	dir          *datadir.Dir
 	lookup       Lookup
-	lost         func(f datadir.Fork, blk pg.BlockNumber) bool // nil: no map page is one the WAL does not hold
+	lost         func(f datadir.Fork, blk pg.BlockNumber) bool     // nil: no map page is one the WAL does not hold
+	hints        func(f datadir.Fork, blk pg.BlockNumber) []pg.LSN // nil: hints give pages no LSN but redo's
 	final        Final
 	byRmgr       map[wal.RMID]*FinalPages
 	ours, theirs [pg.BlockSize]byte
@@ -235,7 +237,8 @@ func (c *comparer) page(rmid wal.RMID, f datadir.Fork, blk pg.BlockNumber, ours,
 	}
 	// Before 17 an init fork's page is written first and logged, which gives it its LSN, then (btbuildempty, blbuildempty).
 	unstamped := rmid == wal.RMGist && theirs.LSN() == gistrec.BuildLSN || f.Fork == pg.InitFork && theirs.LSN() == 0
-	if ours.LSN() != theirs.LSN() && !unstamped {
+	hinted := c.hints != nil && slices.Contains(c.hints(f, blk), theirs.LSN())
+	if ours.LSN() != theirs.LSN() && !unstamped && !hinted {
 		equal, diffs = false, append(diffs, redo.Range{Offset: 0, Length: 8})
 	}
 	return equal, diffs, nil

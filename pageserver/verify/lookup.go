@@ -23,9 +23,6 @@ func (s *pageSet) lookup(f datadir.Fork, blk pg.BlockNumber, dst pg.Page) (bool,
 			}
 		}
 	}
-	if lsn := st.hints[blk]; lsn > dst.LSN() && !dst.IsNew() {
-		dst.SetLSN(lsn)
-	}
 	return true, nil
 }
 

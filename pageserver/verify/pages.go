@@ -30,9 +30,10 @@ type fork struct {
 	// missing counts blocks that a record changed and that were not there (log_invalid_page), for a drop or truncation
 	// to explain.
 	missing map[pg.BlockNumber]pg.LSN
-	// hints are the LSNs of blocks of FPI_FOR_HINT records without images: the primary stamps its page with it, redo does not
-	// (XLogSaveBufferForHint, xlog_redo).
-	hints map[pg.BlockNumber]pg.LSN
+	// hints are the LSNs that the primary's pages may have since they were last changed, of FPI_FOR_HINT records and from before them:
+	// redo stamps a page with that of each record that has an image, the primary with the first that finds it clean
+	// (MarkBufferDirtyHint, xlog_redo).
+	hints map[pg.BlockNumber][]pg.LSN
 	// lost are the map pages of a database made by wal_log: their images leave out the free space of a page, which is all of a map
 	// (RelationCopyStorageUsingBuffer), so that redo, the server's too, makes an empty one.
 	lost map[pg.BlockNumber]bool
@@ -272,13 +273,14 @@ func (st *fork) noteLost(rec *wal.Record, blk *wal.BlockRef) {
 	st.lost[blk.Block] = int(blk.HoleOffset) <= pg.PageHeaderSize && int(blk.HoleOffset)+int(blk.HoleLength) == pg.BlockSize
 }
 
-// noteHint keeps what an FPI_FOR_HINT record without an image leaves on the primary's page.
-func (st *fork) noteHint(rec *wal.Record, blk *wal.BlockRef) {
-	if rec.RMID != wal.RMXLog || rec.Op() != xlrec.XLogFPIForHint || blk.HasImage {
+// noteHint keeps which LSNs the primary's page may have after a record; before is what redo's page had.
+func (st *fork) noteHint(before pg.LSN, rec *wal.Record, blk *wal.BlockRef) {
+	if rec.RMID != wal.RMXLog || rec.Op() != xlrec.XLogFPIForHint {
+		delete(st.hints, blk.Block)
 		return
 	}
 	if st.hints == nil {
-		st.hints = map[pg.BlockNumber]pg.LSN{}
+		st.hints = map[pg.BlockNumber][]pg.LSN{}
 	}
-	st.hints[blk.Block] = rec.End
+	st.hints[blk.Block] = append(st.hints[blk.Block], before, rec.End)
 }

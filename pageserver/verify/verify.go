@@ -113,7 +113,10 @@ func (v *verifier) compareFinal(ctx context.Context, dataDir string) (*Final, er
 		return nil, err
 	}
 	defer dir.Close()
-	c := comparer{dir: dir, lookup: v.pages.lookup, lost: func(f datadir.Fork, blk pg.BlockNumber) bool { return v.pages.fork(f).lost[blk] }}
+	c := comparer{dir: dir, lookup: v.pages.lookup,
+		lost:  func(f datadir.Fork, blk pg.BlockNumber) bool { return v.pages.fork(f).lost[blk] },
+		hints: func(f datadir.Fork, blk pg.BlockNumber) []pg.LSN { return v.pages.fork(f).hints[blk] },
+	}
 	final, err := c.all(ctx)
 	if err != nil {
 		return nil, err
@@ -281,7 +284,6 @@ func (v *verifier) block(rec *wal.Record, blk *wal.BlockRef) error {
 	f := datadir.Fork{Rel: blk.Rel, Fork: blk.Fork}
 	st := v.pages.fork(f)
 	check := redo.HasCheck(blk)
-	st.noteHint(rec, blk)
 	st.noteLost(rec, blk)
 	if st.opaque {
 		if check {
@@ -293,7 +295,8 @@ func (v *verifier) block(rec *wal.Record, blk *wal.BlockRef) error {
 	if err != nil {
 		return err
 	}
-	before := page.LSN()
+	before, hints := page.LSN(), st.hints[blk.Block]
+	st.noteHint(before, rec, blk)
 	if v.fault != nil {
 		copy(v.before[:], page)
 	}
@@ -323,7 +326,7 @@ func (v *verifier) block(rec *wal.Record, blk *wal.BlockRef) error {
 		return nil
 	}
 	if result == redo.Changed && !blk.WillInit && blk.Fork == pg.MainFork {
-		if err := v.compareLSN(max(before, st.hints[blk.Block]), rec, blk); err != nil {
+		if err := v.compareLSN(before, hints, rec, blk); err != nil {
 			return err
 		}
 	}

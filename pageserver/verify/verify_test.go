@@ -64,6 +64,9 @@ func checkCorpus(t *testing.T, c corpus) {
 	for _, d := range final.First {
 		t.Errorf("final: %v", d)
 	}
+	if len(final.First) > 0 && final.First[0].Fork != "" {
+		c.logHistory(t, v, final.First[0])
+	}
 	if !r.OK() {
 		t.Errorf("not verified: %d images, %d mismatches, %d invalid pages; final %d pages, %d differ",
 			r.ImagesCompared, r.Mismatches, r.InvalidPages, final.HeapPages, final.Differ)
