@@ -53,7 +53,8 @@ type Final struct {
 	Files     map[string]FinalPages `json:"files,omitempty"` // beside the relations: transaction logs by page, maps, control file
 	Differ    int64                 `json:"differ"`
 	Unknown   int64                 `json:"unknown"`
-	Extra     int64                 `json:"extra"` // pages redo has and the server has not
+	LostWAL   int64                 `json:"lost_wal"` // pages of WAL that a crash has lost
+	Extra     int64                 `json:"extra"`    // pages redo has and the server has not
 	First     []PageDifference      `json:"first,omitempty"`
 }
 
@@ -112,6 +113,7 @@ type comparer struct {
 	dir          *datadir.Dir
 	lookup       Lookup
 	lost         func(f datadir.Fork, blk pg.BlockNumber) bool     // nil: no map page is one the WAL does not hold
+	ends         []pg.LSN                                          // of all records, rising; nil: not known
 	hints        func(f datadir.Fork, blk pg.BlockNumber) []pg.LSN // nil: hints give pages no LSN but redo's
 	final        Final
 	byRmgr       map[wal.RMID]*FinalPages
@@ -214,6 +216,10 @@ func (c *comparer) page(rmid wal.RMID, f datadir.Fork, blk pg.BlockNumber, ours,
 	if ours.IsNew() && theirs.NumItems() == 0 {
 		return true, nil, nil
 	}
+	if ours.IsNew() && c.lostWAL(theirs.LSN()) {
+		c.final.LostWAL++
+		return true, nil, nil
+	}
 	switch {
 	case rmid == wal.RMSeq:
 		unfetch(ours, theirs)
@@ -242,6 +248,17 @@ func (c *comparer) page(rmid wal.RMID, f datadir.Fork, blk pg.BlockNumber, ours,
 		equal, diffs = false, append(diffs, redo.Range{Offset: 0, Length: 8})
 	}
 	return equal, diffs, nil
+}
+
+// lostWAL says that no record ends at the LSN of a server's page: the record was lost in a crash, and its place is another's now. What
+// builds a relation that nobody sees yet writes its pages before their WAL (_bt_load, raw_heap_insert); the files stay behind.
+func (c *comparer) lostWAL(lsn pg.LSN) bool {
+	n := len(c.ends)
+	if n == 0 || lsn < c.ends[0] || lsn > c.ends[n-1] {
+		return false
+	}
+	_, ok := slices.BinarySearch(c.ends, lsn)
+	return !ok
 }
 
 // unfetch takes out of two pages of a sequence what may differ while values it has logged are still to be given out

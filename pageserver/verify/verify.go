@@ -115,6 +115,7 @@ func (v *verifier) compareFinal(ctx context.Context, dataDir string) (*Final, er
 	defer dir.Close()
 	c := comparer{dir: dir, lookup: v.pages.lookup,
 		lost:  func(f datadir.Fork, blk pg.BlockNumber) bool { return v.pages.fork(f).lost[blk] },
+		ends:  v.ends,
 		hints: func(f datadir.Fork, blk pg.BlockNumber) []pg.LSN { return v.pages.fork(f).hints[blk] },
 	}
 	final, err := c.all(ctx)
@@ -139,6 +140,7 @@ type verifier struct {
 	byRmgr  [256]Manager
 	byType  [256][16]int64
 	major   pg.Major
+	ends    []pg.LSN // of all records
 	scratch redo.Scratch
 	changes []redo.VMChange
 
@@ -230,6 +232,7 @@ func (v *verifier) redo(ctx context.Context, o wal.Options, progress func(Report
 func (v *verifier) record(rec *wal.Record) error {
 	v.report.Records++
 	v.report.End = rec.End
+	v.ends = append(v.ends, rec.End)
 	v.byRmgr[rec.RMID].Records++
 	v.byType[rec.RMID][rec.Info>>4]++
 	v.major = rec.Major
