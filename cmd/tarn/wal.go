@@ -262,4 +262,7 @@ func printFinal(w io.Writer, f *verify.Final) {
 	t.Render()
 	fmt.Fprintf(w, "\nfinal pages: %s heap and %s visibility map pages compared; of all, %d differ, %s unknown, %d the server has not\n", progress.Format(f.HeapPages, progress.Rows),
 		progress.Format(f.VMPages, progress.Rows), f.Differ, progress.Format(f.Unknown, progress.Rows), f.Extra)
+	if f.Orphans > 0 {
+		fmt.Fprintf(w, "left out: %d files that no catalog names, of %s\n", f.Orphans, strings.Join(f.FirstOrphans, ", "))
+	}
 }

@@ -55,7 +55,10 @@ type Final struct {
 	Unknown   int64                 `json:"unknown"`
 	LostWAL   int64                 `json:"lost_wal"` // pages of WAL that a crash has lost
 	Extra     int64                 `json:"extra"`    // pages redo has and the server has not
+	Orphans   int64                 `json:"orphans"`  // forks that no catalog names: left out
 	First     []PageDifference      `json:"first,omitempty"`
+
+	FirstOrphans []string `json:"first_orphans,omitempty"` // spc/db/rel and fork
 }
 
 // OK says that pages were compared and none differed.
@@ -70,7 +73,7 @@ func (f *Final) differ(d PageDifference) {
 
 // ComparePages compares every page in the data directory of a stopped server with what lookup has, masked as the pages of its
 // resource manager are, map pages but for their headers. Unlogged relations and free space maps are not in the WAL and are
-// left out, and so are databases that are not whole.
+// left out, and so are databases that are not whole, and, counted, files that no catalog names.
 func ComparePages(ctx context.Context, dataDir string, lookup Lookup) (Final, error) {
 	dir, err := datadir.Open(dataDir)
 	if err != nil {
@@ -125,6 +128,9 @@ type comparer struct {
 func (c *comparer) all(ctx context.Context) (Final, error) {
 	forks, err := loggedForks(c.dir)
 	if err != nil {
+		return Final{}, err
+	}
+	if forks, err = withoutOrphans(c.dir, forks, &c.final); err != nil {
 		return Final{}, err
 	}
 	c.byRmgr = map[wal.RMID]*FinalPages{}
