@@ -66,6 +66,17 @@ func TestOrphans(t *testing.T) {
 					t.Errorf("%s is of zeros: %+v", f, r.Final)
 				}
 			}
+			// In a database whose map is broken nothing is left out.
+			relMap := filepath.Join(data, folder, "pg_filenode.map")
+			b, err := os.ReadFile(relMap)
+			srv.Must(err)
+			b[0] ^= 1
+			srv.Must(os.WriteFile(relMap, b, 0o600))
+			if r := run(); r.OK() || r.Final.Differ != 1 || r.Final.Orphans != 0 {
+				t.Errorf("a broken map: %+v", r.Final)
+			}
+			b[0] ^= 1
+			srv.Must(os.WriteFile(relMap, b, 0o600))
 			copyTree(t, filepath.Join(data, files[0]), filepath.Join(data, folder, "99999"))
 			copyTree(t, filepath.Join(data, files[0]), filepath.Join(data, "global", "99999_vm"))
 			if r := run(); !r.OK() || r.Final.Orphans != 2 || len(r.Final.FirstOrphans) != 2 {
