@@ -242,9 +242,23 @@ func (r *Reader) checkCRC(lsn pg.LSN, raw []byte) error {
 	crc = crc32.Update(crc, castagnoli, raw[:20])
 	if crc != binary.LittleEndian.Uint32(raw[20:]) && !r.skipCRC {
 		id, info := RMID(raw[17]), raw[16]
-		return corruptf(lsn, "incorrect checksum in a record of %d bytes, by its header %s/%s", len(raw), id, RecordName(r.page.Major, id, info))
+		return corruptf(lsn, "incorrect checksum in a record of %d bytes, by its header %s/%s%s", len(raw), id, RecordName(r.page.Major, id, info), ofServer(id, info))
 	}
 	return nil
+}
+
+// ofServer is what to add about a record whose checksum the server may have got wrong itself. VACUUM of a hash index names the bucket's
+// first page in a record when it no longer has it locked, only so that a standby waits for its readers (hashbucketcleanup,
+// _hash_squeezebucket, _hash_freeovflpage). With wal_consistency_checking the record gets an image of that page all the same, and another
+// backend may change it between the checksum and the copy (XLogRecordAssemble, CopyXLogRecordToWAL). The server's own recovery, and
+// its standbys, end at such a record too.
+func ofServer(id RMID, info uint8) string {
+	const checkConsistency = 0x02 // XLR_CHECK_CONSISTENCY
+	const movePageContents, squeezePage, hashDelete = 0x70, 0x80, 0x90
+	if op := info & 0xF0; id != RMHash || info&checkConsistency == 0 || op != movePageContents && op != squeezePage && op != hashDelete {
+		return ""
+	}
+	return ": PostgreSQL itself writes such records when wal_consistency_checking has hash and a page changes while VACUUM logs an image of it"
 }
 
 // checkOverwrite ties the first record after a cut one to it (VerifyOverwriteContrecord).
