@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/tarn-db/tarn/internal/pg"
 )
@@ -22,8 +23,9 @@ type Options struct {
 	Major       pg.Major      // 0 takes it from the first page
 
 	// EndAtInvalid is for a server's pg_wal folder, where zeros or an older segment's bytes follow the end of WAL: the
-	// first thing that is not a valid record is the end (io.EOF), unless a later segment shows that WAL goes on. Bytes
-	// after that end are read afresh by the next call of Next, so that a folder being written to can be followed.
+	// first thing that is not a valid record is the end (io.EOF), unless a later segment shows that WAL goes on. A server that was
+	// stopped has the last word on that: after a recovery that ended early, segments from before the crash lie behind its WAL.
+	// Bytes after that end are read afresh by the next call of Next, so that a folder being written to can be followed.
 	EndAtInvalid bool
 }
 
@@ -72,6 +74,7 @@ type Reader struct {
 	pos     pg.LSN // next byte to take
 	phase   phase
 	started bool // a record has been returned: prev is known
+	stopped bool // and the last one was a shutdown checkpoint
 
 	page    PageHeader // of the page at pageLSN
 	pageLSN pg.LSN
@@ -202,6 +205,7 @@ func (r *Reader) next(rec *Record) error {
 		return r.err
 	}
 	r.prev, r.complete, r.started = lsn, r.pos, true
+	r.stopped = r.rec.RMID == RMXLog && r.rec.Op() == 0x00
 	r.phase = atRecord
 	return nil
 }
@@ -217,7 +221,7 @@ func (r *Reader) fail(err error) error {
 		if !r.opts.EndAtInvalid {
 			break
 		}
-		if c, ok := r.opts.Source.(continuer); ok && c.HasValidSegmentAfter(r.pos) {
+		if c, ok := r.opts.Source.(continuer); ok && !r.atStop() && c.HasValidSegmentAfter(r.pos) {
 			break
 		}
 		r.rewind()
@@ -227,6 +231,16 @@ func (r *Reader) fail(err error) error {
 	}
 	r.err = err
 	return err
+}
+
+// atStop says that nothing follows a shutdown checkpoint on its page, which is how a server leaves the end of WAL when it stops: the
+// rest of a page is zeros until there is a record (AdvanceXLInsertBuffer).
+func (r *Reader) atStop() bool {
+	if !r.stopped || r.pos != r.complete || r.pos%PageSize == 0 {
+		return false
+	}
+	rest, err := r.peek(r.pos, PageSize-int(r.pos%PageSize))
+	return err == nil && !slices.ContainsFunc(rest, func(b byte) bool { return b != 0 })
 }
 
 // rewind forgets everything after the last record, so that bytes written since are read afresh.

@@ -1,6 +1,7 @@
 package waldir_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"os"
@@ -148,6 +149,53 @@ func TestDamageBeforeLaterSegmentIsNotTheEnd(t *testing.T) {
 	w.Bytes[700_000] ^= 1
 	if n, _, err := drain(t, write(t, w, nil), waldir.Options{}, true); !errors.Is(err, pg.ErrCorrupt) {
 		t.Errorf("after %d records: %v", n, err)
+	}
+}
+
+// TestStoppedBeforeLaterSegments: a recovery ended before segments that were written before the crash, and the server was then stopped. Its
+// last word is that the end is there. A record after the checkpoint, or no checkpoint, is damage as ever.
+func TestStoppedBeforeLaterSegments(t *testing.T) {
+	for _, m := range []pg.Major{pg.PG15, pg.PG18} {
+		w := load(t, m)
+		last := w.End().SegmentStart(walfixture.SegmentSize)
+		later := append([]byte(nil), w.Bytes[:walfixture.SegmentSize]...)
+		binary.LittleEndian.PutUint64(later[8:], uint64(last+walfixture.SegmentSize))
+		folder := func(stale ...byte) string {
+			full := make([]byte, walfixture.SegmentSize)
+			copy(full[copy(full, w.Bytes[last-w.Start:]):], stale)
+			return write(t, w, map[string][]byte{
+				pg.WALFileName(1, last, walfixture.SegmentSize):                        full,
+				pg.WALFileName(1, last+walfixture.SegmentSize, walfixture.SegmentSize): later,
+			})
+		}
+		if n, end, err := drain(t, folder(), waldir.Options{}, true); err != io.EOF || end != w.End() {
+			t.Errorf("PostgreSQL %d: %d records to %s, want %s: %v", m, n, end, w.End(), err)
+		}
+		if _, _, err := drain(t, folder(50), waldir.Options{}, true); !errors.Is(err, pg.ErrCorrupt) {
+			t.Errorf("PostgreSQL %d: with something behind the checkpoint: %v", m, err)
+		}
+		running := append([]byte(nil), w.Bytes...)
+		end := lastRecordStart(t, w)
+		w.Bytes = running[:end-w.Start] // the checkpoint is gone
+		if _, _, err := drain(t, folder(), waldir.Options{}, true); !errors.Is(err, pg.ErrCorrupt) {
+			t.Errorf("PostgreSQL %d: without the checkpoint: %v", m, err)
+		}
+	}
+}
+
+// lastRecordStart is where the last record of a stream begins.
+func lastRecordStart(t *testing.T, w *walfixture.WAL) (last pg.LSN) {
+	t.Helper()
+	r, err := wal.NewReader(wal.Options{Source: w, Start: w.Start})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		rec, err := r.Next()
+		if err != nil {
+			return last
+		}
+		last = rec.LSN
 	}
 }
 
