@@ -205,7 +205,7 @@ func (r *Reader) next(rec *Record) error {
 		return r.err
 	}
 	r.prev, r.complete, r.started = lsn, r.pos, true
-	r.stopped = r.rec.RMID == RMXLog && r.rec.Op() == 0x00
+	r.stopped = rec.RMID == RMXLog && rec.Op() == 0x00
 	r.phase = atRecord
 	return nil
 }
