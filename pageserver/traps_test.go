@@ -21,7 +21,7 @@ var traps = []struct{ trap, tests string }{
 	{"a record ends where the next may begin, aligned; on a page boundary that is the page, not behind its header", "TestReadsWholeFixture TestServers"},
 	{"a segment switch ends at the segment's end, whatever lies between; one begins right behind it", "TestEqualsPgWaldump TestServers"},
 	{"WAL is read from the middle of a segment", "TestStartsAnywhere"},
-	{"a record cut off by a crash is overwritten (OVERWRITE_CONTRECORD)", "TestOverwrittenContrecord TestEveryTypeIsLookedAt"},
+	{"a record cut off by a crash is overwritten (OVERWRITE_CONTRECORD)", "TestOverwrittenContrecord TestOverwrittenWhileFollowed TestEveryTypeIsLookedAt"},
 	{"records of megabytes, over several segments; of 33 blocks; of very many subtransactions", "TestSegmentSizes TestManyBlocks TestManySubtransactions"},
 	{"images that are only to be compared are not applied; hints without an image", "TestImages TestFreeSpaceMap"},
 	{"an image of a page of zeros gets no LSN", "TestImages"},
