@@ -1,6 +1,6 @@
 // Command benchmarks measures tarn against what it promises, on real servers and recorded WAL:
 //
-//	go run ./benchmarks redo        redo of pgbench's WAL, against a stock standby replaying the same files
+//	go run ./benchmarks redo        redo of pgbench's WAL, or TPC-C's with -workload tpcc, against a stock standby replaying the same files
 //	go run ./benchmarks copy        a table in a base backup to published Parquet
 //	go run ./benchmarks play        recorded inserts and updates, at full speed, to published Parquet
 //	go run ./benchmarks freshness   commit to visible in PyIceberg, under pgbench at a fixed rate
@@ -29,8 +29,8 @@ type options struct {
 	dir     string // recordings; kept from one run to the next
 	fast    string // a folder on tmpfs, for the standby and for what it is compared with
 	turns   int
-	scale   int // of pgbench
-	txs     int // recorded transactions of pgbench
+	scale   int // of pgbench; warehouses of TPC-C
+	txs     int // recorded transactions
 	rows    int // of the narrow table
 	workers int
 	memory  int64
@@ -39,6 +39,8 @@ type options struct {
 	record  bool
 	profile string
 	only    string
+
+	workload string // of redo
 }
 
 // tarnMemory is what tarn's page store gets, as a server would be given by `memory:`; littleMemory is what the benchmark of
@@ -84,6 +86,9 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	if name == "redo" && o.workload != "pgbench" {
+		name += "-" + o.workload
+	}
 	r := newResult(ctx, name, args)
 	if r.Figures, err = bench(ctx, o); err != nil {
 		return err
@@ -115,8 +120,9 @@ func parse(name string, args []string) (options, error) {
 	fs.StringVar(&o.dir, "dir", filepath.Join(os.TempDir(), "tarn-bench"), "folder of recordings and scratch")
 	fs.StringVar(&o.fast, "fast", "/dev/shm/tarn-bench", "folder on tmpfs")
 	fs.IntVar(&o.turns, "turns", 3, "runs of each side, alternating")
-	fs.IntVar(&o.scale, "scale", 50, "scale of pgbench")
-	fs.IntVar(&o.txs, "transactions", 400_000, "recorded transactions of pgbench")
+	fs.IntVar(&o.scale, "scale", 0, "scale of pgbench (default 50), or warehouses of TPC-C (default 10)")
+	fs.IntVar(&o.txs, "transactions", 400_000, "recorded transactions of pgbench or TPC-C")
+	fs.StringVar(&o.workload, "workload", "pgbench", "redo: whose WAL, pgbench's or tpcc")
 	fs.IntVar(&o.rows, "rows", 3_000_000, "rows copied or inserted; updates are of a fifth of it, twice")
 	memory := int64(tarnMemory)
 	if name == "memory" {
@@ -131,6 +137,11 @@ func parse(name string, args []string) (options, error) {
 	fs.StringVar(&o.only, "only", "", "play: insert, copy or update alone; redo: tarn, without the standby")
 	if err := fs.Parse(args); err != nil {
 		return o, err
+	}
+	if o.scale == 0 {
+		if o.scale = 50; o.workload == "tpcc" {
+			o.scale = 10
+		}
 	}
 	if fs.NArg() > 0 {
 		return o, fmt.Errorf("unknown argument %q", fs.Arg(0))

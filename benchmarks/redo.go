@@ -18,8 +18,9 @@ import (
 
 // redoFigures compare tarn with a stock standby over the same files.
 type redoFigures struct {
-	WALMiB  float64 `json:"wal_mib"`
-	Records int64   `json:"records"`
+	Workload string  `json:"workload"`
+	WALMiB   float64 `json:"wal_mib"`
+	Records  int64   `json:"records"`
 	// By resource manager. tarn does not redo those of the access methods: see README.md.
 	ByManager map[string]uint64 `json:"records_by_manager"`
 	MiB       int64             `json:"memory_mib"` // of tarn's page store
@@ -58,8 +59,23 @@ func pgbenchSpec(o options) spec {
 	}
 }
 
+// workloadSpec is what the redo benchmark records.
+func workloadSpec(o options) (spec, error) {
+	switch o.workload {
+	case "pgbench":
+		return pgbenchSpec(o), nil
+	case "tpcc":
+		return tpccSpec(o)
+	}
+	return spec{}, fmt.Errorf("there is no workload %q: pgbench or tpcc", o.workload)
+}
+
 func redoBench(ctx context.Context, o options) (*redoFigures, error) {
-	r, err := record(ctx, o.dir, pgbenchSpec(o))
+	s, err := workloadSpec(o)
+	if err != nil {
+		return nil, err
+	}
+	r, err := record(ctx, o.dir, s)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +85,7 @@ func redoBench(ctx context.Context, o options) (*redoFigures, error) {
 		return nil, err
 	}
 	o.memory = max(o.memory, 4*size+2<<30)
-	f := &redoFigures{WALMiB: round(float64(r.End-r.Start)/(1<<20), 1), MiB: o.memory >> 20, Target: 3}
+	f := &redoFigures{Workload: o.workload, WALMiB: round(float64(r.End-r.Start)/(1<<20), 1), MiB: o.memory >> 20, Target: 3}
 	for turn := range o.turns {
 		say("turn %d: standby", turn+1)
 		var s standbyRun

@@ -28,7 +28,7 @@ func writeReport(dir string) error {
 	}
 	var b strings.Builder
 	b.WriteString("\n| what | measured | target | commit | load before | command |\n|---|---|---|---|---|---|\n")
-	for _, name := range []string{"redo", "copy", "play", "freshness", "memory", "s3", "engines"} {
+	for _, name := range []string{"redo", "redo-tpcc", "copy", "play", "freshness", "memory", "s3", "engines"} {
 		rows, err := reportRows(filepath.Join(dir, "results", name+".json"))
 		if os.IsNotExist(err) {
 			continue
@@ -56,12 +56,16 @@ func reportRows(path string) (string, error) {
 		fmt.Fprintf(&b, "| %s | %s | %s | `%s` | %s | `%s` |\n", what, measured, target, r.Commit, r.LoadStart, r.Command)
 	}
 	switch r.Benchmark {
-	case "redo":
+	case "redo", "redo-tpcc":
 		var f redoFigures
 		if err := json.Unmarshal(raw, &f); err != nil {
 			return "", err
 		}
-		row("redo of pgbench's WAL: CPU of a stock standby / tarn's", fmt.Sprintf("%.2f (all processes and the flush: %.2f)", f.Ratio, f.RatioAll), ">= 3")
+		whose := "pgbench's"
+		if f.Workload == "tpcc" {
+			whose = "TPC-C's"
+		}
+		row("redo of "+whose+" WAL: CPU of a stock standby / tarn's", fmt.Sprintf("%.2f (all processes and the flush: %.2f)", f.Ratio, f.RatioAll), ">= 3")
 	case "copy":
 		var f copyFigures
 		if err := json.Unmarshal(raw, &f); err != nil {
