@@ -1,5 +1,6 @@
 # make test   everything that has to hold, installing what it needs into .cache/
 # make test-long   the same with every major, larger corpora and more rounds
+# make verify-corpus   redo of the WAL of the servers' own regression tests, each page compared: hours, and 10 GB
 # make demo   a live workload, then Postgres and the lake side by side
 #
 # With CI=true a missing server or reader fails a test; otherwise the test is skipped and says what it misses.
@@ -9,6 +10,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 
+comma := ,
 CACHE := .cache
 STATICCHECK_VERSION := v0.8.2
 STATICCHECK := $(CACHE)/bin/staticcheck-$(STATICCHECK_VERSION)
@@ -23,7 +25,7 @@ SLOW_TIMEOUT := 25m
 # Packages whose tests start goroutines of ours; the race detector costs about five times the time.
 RACE := ./ingest ./ingest/raftlog ./ingest/archive ./ingest/receive ./internal/objstore/... ./internal/s3test ./internal/admin/... ./internal/listen ./catalog/journal/...
 
-.PHONY: build test lint mutants unit race oracle e2e engines demo bench bench-redo bench-copy bench-play bench-freshness bench-memory bench-s3 bench-engines microbench fuzz setup test-long test-minio clean distclean
+.PHONY: build test lint mutants unit race oracle e2e engines demo bench bench-redo bench-redo-tpcc bench-copy bench-play bench-freshness bench-memory bench-s3 bench-engines microbench fuzz corpus verify-corpus setup test-long test-minio clean distclean
 
 build: bin/tarn
 
@@ -86,12 +88,24 @@ e2e: build
 engines: build
 	TARN_BIN=$$PWD/bin/tarn go test -count=1 -timeout 25m ./internal/engines
 
+# WAL to prove redo with, and the proof: internal/corpus. RELEASES="15,18.6" and CORPORA="regress,slru" do a part; KEEP=1 keeps
+# what verify-corpus made, which it else deletes one by one.
+RELEASES ?= 15,16.15,17.11,18.6
+CORPORA ?=
+corpus verify-corpus: build
+	for version in $(subst $(comma), ,$(RELEASES)); do internal/tools/install-postgres $$version; done
+	for major in 15 17 18; do internal/tools/install-regress $$major; done
+	go run ./internal/corpus $(if $(filter verify-corpus,$@),verify,make) -releases '$(RELEASES)' -corpora '$(CORPORA)'
+
 demo: build
 	bin/tarn demo
 
 # What tarn promises, measured against a real server and recorded: benchmarks/README.md
-bench: bench-redo bench-copy bench-play bench-freshness bench-memory bench-s3 bench-engines
+bench: bench-redo bench-redo-tpcc bench-copy bench-play bench-freshness bench-memory bench-s3 bench-engines
 	go run ./benchmarks report
+
+bench-redo-tpcc:
+	go run ./benchmarks redo -workload tpcc -record
 
 bench-redo bench-copy bench-play bench-freshness bench-memory bench-s3 bench-engines: bench-%:
 	go run ./benchmarks $* -record
