@@ -95,15 +95,20 @@ func (w *writer) position(ctx context.Context) (int64, error) {
 	return strconv.ParseInt(text, 10, 64)
 }
 
-// emit writes a record of about total bytes, at least the least message; what it takes is a multiple of 8.
+// emit writes a record of total bytes, a multiple of 8 and at least the least message's.
 func (w *writer) emit(ctx context.Context, total int) error {
-	content := total - recordHeader - mainShort - messageOwn
-	if content+messageOwn > 255 {
-		content -= mainLong - mainShort
-	}
 	w.messages++
-	_, err := w.conn.Exec(ctx, "select pg_logical_emit_message(false, 'm', repeat('c', $1::int))", max(content, 0))
+	_, err := w.conn.Exec(ctx, "select pg_logical_emit_message(false, 'm', repeat('c', $1::int))", contentOf(total))
 	return err
+}
+
+// contentOf is how long a message makes a record of total bytes.
+func contentOf(total int) int {
+	n := total - recordHeader - mainShort - messageOwn
+	if n+messageOwn > 255 {
+		n -= mainLong - mainShort
+	}
+	return max(n, 0)
 }
 
 // least is the smallest message's record, bytes, aligned.

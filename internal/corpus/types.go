@@ -32,11 +32,11 @@ func parseTypes(doc string) (t types, err error) {
 			cells[i] = strings.TrimSpace(cells[i])
 		}
 		switch {
-		case len(cells) < 4 || !strings.HasPrefix(line, "|"):
+		case !strings.HasPrefix(line, "|"):
 			if len(t.order) > 0 {
 				return t, nil
 			}
-		case cells[0] == "manager" && cells[1] == "record":
+		case len(cells) > 2 && cells[0] == "manager" && cells[1] == "record":
 			for _, c := range cells[2:] {
 				if m := major(c); m != 0 {
 					majors = append(majors, m)
