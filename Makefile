@@ -1,6 +1,6 @@
 # make test   everything that has to hold, installing what it needs into .cache/
 # make test-long   the same with every major, larger corpora and more rounds
-# make verify-corpus   redo of the WAL of the servers' own regression tests, each page compared: hours, and 10 GB
+# make verify-corpus   redo of the WAL of the servers' own regression tests, each page compared: hours, and 5 GB of disk
 # make demo   a live workload, then Postgres and the lake side by side
 #
 # With CI=true a missing server or reader fails a test; otherwise the test is skipped and says what it misses.

@@ -13,6 +13,7 @@ var corpora = []corpus{
 	{name: "contrecords", work: contrecords, initdb: []string{"--wal-segsize=1"}, settings: map[string]string{"autovacuum": "off", "wal_compression": "off", "wal_buffers": "1MB"}},
 	{name: "slru", work: slru, settings: map[string]string{"track_commit_timestamp": "on", "autovacuum": "off", "max_locks_per_transaction": "256"}},
 	{name: "logical", work: logical, settings: map[string]string{"wal_level": "logical"}, initdb: []string{"--data-checksums"}},
+	{name: "indexes", work: indexes, settings: map[string]string{"autovacuum": "off"}},
 	{name: "pgvector", work: pgvector, need: needVector},
 	{name: "contrib", work: contrib, need: needTests, settings: map[string]string{"wal_level": "logical"}},
 	{name: "isolation", work: isolation, need: needTests, initdb: []string{"--data-checksums"}},

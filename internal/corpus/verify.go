@@ -73,6 +73,9 @@ func (o *options) verify(ctx context.Context, release string, c corpus, dir stri
 	if jsonErr := json.Unmarshal([]byte(text), &out.Report); jsonErr != nil && err == nil {
 		return out, jsonErr
 	}
+	if err == nil && out.Report.Skipped > 0 {
+		out.Failures = append(out.Failures, fmt.Sprintf("%d images were not compared", out.Report.Skipped))
+	}
 	if err := o.types(ctx, &out, wal); err != nil {
 		return out, err
 	}
@@ -120,6 +123,7 @@ func (o *options) waldump(ctx context.Context, out *outcome, c corpus, wal strin
 		out.Waldump = "reads one timeline only"
 		return nil
 	}
+	out.Waldump = "equal"
 	for _, stats := range []string{"--stats", "--stats=record"} {
 		ours, errText, err := o.runTarn(ctx, "wal", "dump", stats, "--wal", wal, "--from", out.Report.Start)
 		if err != nil {
@@ -132,11 +136,9 @@ func (o *options) waldump(ctx context.Context, out *outcome, c corpus, wal strin
 			return err
 		}
 		if ours != string(theirs) {
+			out.Waldump = "DIFFERS"
 			out.Failures = append(out.Failures, fmt.Sprintf("tarn wal dump %s is not what pg_waldump says:\n%s\n%s", stats, ours, theirs))
 		}
-	}
-	if out.Waldump = "equal"; len(out.Failures) > 0 {
-		out.Waldump = "see failures"
 	}
 	return nil
 }
