@@ -26,13 +26,13 @@ var Flow = []string{"internal", "ingest", "pageserver", "materialize", "catalog"
 const LinesMax = 400
 
 // Heavy says in which folders a heavy dependency may be imported, by the prefix of its path. Test support (internal/pgtest,
-// internal/lakecheck, internal/demo, internal/e2e) speaks to real servers as a client does and may import clients.
+// internal/lakecheck, internal/demo, internal/corpus, internal/e2e) speaks to real servers as a client does and may import clients.
 var Heavy = []struct {
 	Dependency string
 	Folders    []string
 }{
 	{"github.com/aws/aws-sdk-go-v2", []string{"internal/objstore"}},
-	{"github.com/jackc/pgx", []string{"ingest", "internal/pgtest", "internal/lakecheck", "internal/demo", "internal/e2e", "internal/pg/syscat/gen"}},
+	{"github.com/jackc/pgx", []string{"ingest", "internal/pgtest", "internal/lakecheck", "internal/demo", "internal/corpus", "internal/e2e", "internal/pg/syscat/gen"}},
 	{"github.com/jackc/pglogrepl", []string{"ingest"}},
 	{"github.com/hashicorp/raft", []string{"ingest"}},
 	{"github.com/apache/arrow-go", []string{"materialize"}},
