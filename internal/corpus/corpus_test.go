@@ -86,6 +86,23 @@ func TestTestsOf(t *testing.T) {
 	}
 }
 
+func TestWithoutPsql(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "parallel_schedule")
+	if err := os.WriteFile(file, []byte("# psql is last\ntest: boolean char\ntest: rules psql psql_crosstab psql_pipeline amutils\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := withoutPsql(file); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(file)
+	if want := "# psql is last\ntest: boolean char\ntest: rules amutils\n"; err != nil || string(got) != want {
+		t.Errorf("%q, %v, want %q", got, err, want)
+	}
+	if err := withoutPsql(filepath.Join(t.TempDir(), "none")); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestMessageSizes: a record of the size asked for, as the server counts it, ends where the next is to begin.
 func TestMessageSizes(t *testing.T) {
 	for total := least; total < 3*walPage; total += 8 {

@@ -57,6 +57,8 @@ var gistPages = []string{
 	"delete from p where id % 4 = 0", "select count(id) from p where p <@ box '((-1,-1),(10000,10000))'",
 	"insert into p select i, point(i % 37, i % 3000) from generate_series(3001, 5000) i", "delete from p where id % 3 = 0", "vacuum p",
 	"create index on p using spgist (p)", "delete from p where id % 2 = 0", "vacuum p", "insert into p select i, point(i % 11, -i) from generate_series(6000, 8000) i",
+	// An index of one page, whose root is a leaf.
+	"create table few (p point)", "create index on few using spgist (p)", "insert into few select point(i, i) from generate_series(1, 50) i", "delete from few where p[0] < 20", "vacuum few",
 	"create index on p using brin (id) with (pages_per_range = 1, autosummarize = on)", "insert into p select i, point(i, i) from generate_series(8000, 20000) i",
 	"vacuum p", "select brin_desummarize_range('p_id_idx', 3)", "select brin_summarize_range('p_id_idx', 3)", "update p set id = -id where id % 500 = 1",
 }
