@@ -34,7 +34,7 @@ func contrecords(ctx context.Context, m *maker) error {
 		return err
 	}
 	defer conn.Close(ctx)
-	w := writer{conn: conn}
+	w := writer{conn: conn, pages: map[int]bool{}, segments: map[int]bool{}}
 	if err := w.exec(ctx, "create table t (id int primary key, t text)", "insert into t select i, md5(i::text) from generate_series(1, 1000) i"); err != nil {
 		return err
 	}
@@ -51,9 +51,9 @@ func contrecords(ctx context.Context, m *maker) error {
 			}
 		}
 	}
-	say("%s: %d messages from each of %d offsets over the end of a page, from %d over that of a segment", m.release, w.messages, len(w.pages), len(w.segments))
-	if want := (walPage - pageHeader) / 8; len(w.pages) < want*9/10 {
-		return fmt.Errorf("records crossed a page's end from %d offsets, want %d: something else writes WAL", len(w.pages), want)
+	say("%s: %d messages, from %d offsets over the end of a page, from %d over that of a segment", m.release, w.messages, len(w.pages), len(w.segments))
+	if want := (walPage - pageHeader) / 8; len(w.pages) < want {
+		return fmt.Errorf("records crossed a page's end from %d offsets, want %d", len(w.pages), want)
 	}
 	if err := w.exec(ctx, "update t set t = t || 'x'", "checkpoint"); err != nil {
 		return err
@@ -117,30 +117,19 @@ const least = (recordHeader + mainShort + messageOwn + 7) &^ 7
 // crossPage has a record begin when left bytes are left of a page.
 func (w *writer) crossPage(ctx context.Context, left int) error {
 	at, err := w.position(ctx)
+	// A second message is needed behind a segment's header, which is longer, and where the server wrote something of its own.
+	for try := 0; err == nil && try < 3 && walPage-int(at%walPage) != left; try++ {
+		free := walPage - int(at%walPage)
+		total := free - left
+		for total < least {
+			total += walPage - pageHeader // so much further, in the next page
+		}
+		if err = w.emit(ctx, total); err == nil {
+			at, err = w.position(ctx)
+		}
+	}
 	if err != nil {
 		return err
-	}
-	free := walPage - int(at%walPage)
-	if free-left < least {
-		// Fill this page first, and begin in the next one.
-		if err := w.emit(ctx, free+least); err != nil {
-			return err
-		}
-		if at, err = w.position(ctx); err != nil {
-			return err
-		}
-		free = walPage - int(at%walPage)
-	}
-	if free-left >= least {
-		if err := w.emit(ctx, free-left); err != nil {
-			return err
-		}
-	}
-	if at, err = w.position(ctx); err != nil {
-		return err
-	}
-	if w.pages == nil {
-		w.pages, w.segments = map[int]bool{}, map[int]bool{}
 	}
 	w.pages[walPage-int(at%walPage)] = true
 	if at/segment != (at+walPage)/segment {
