@@ -18,10 +18,9 @@ import (
 
 // redoFigures compare tarn with a stock standby over the same files.
 type redoFigures struct {
-	Workload string  `json:"workload"`
-	WALMiB   float64 `json:"wal_mib"`
-	Records  int64   `json:"records"`
-	// By resource manager. tarn does not redo those of the access methods: see README.md.
+	Workload  string            `json:"workload"`
+	WALMiB    float64           `json:"wal_mib"`
+	Records   int64             `json:"records"`
 	ByManager map[string]uint64 `json:"records_by_manager"`
 	MiB       int64             `json:"memory_mib"` // of tarn's page store
 
