@@ -140,7 +140,7 @@ func loadCatalog(t Target) string {
 
 func pyiceberg(t Target) string {
 	imports := ""
-	if t.Token || t.CA != "" {
+	if t.guarded() {
 		imports = "import os\n\n"
 	}
 	return "# pip install 'pyiceberg[pyarrow]==" + PyIcebergVersion + "'\n" + imports + "from pyiceberg.catalog import load_catalog\n\n" + loadCatalog(t) +
@@ -150,7 +150,7 @@ func pyiceberg(t Target) string {
 func polars(t Target) string {
 	var b strings.Builder
 	b.WriteString("# pip install polars==" + PolarsVersion + " 'pyiceberg[pyarrow]==" + PyIcebergVersion + "'\n")
-	if t.s3() || t.Token || t.CA != "" {
+	if t.s3() || t.guarded() {
 		b.WriteString("import os\n\n")
 	}
 	b.WriteString("import polars as pl\nfrom pyiceberg.catalog import load_catalog\n\n" + loadCatalog(t))

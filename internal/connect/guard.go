@@ -1,15 +1,15 @@
 package connect
 
-import (
-	"fmt"
-	"strings"
-)
+import "fmt"
 
 // TokenVariable is where snippets find the bearer token of a catalog that asks for one.
 const TokenVariable = "TARN_CATALOG_TOKEN"
 
 // trustStore is the file a JVM is given in place of its own store: a copy of that with the catalog's CA.
 const trustStore = "lake-trust.p12"
+
+// guarded says that Python must be told more of the catalog, out of the environment or into it.
+func (t Target) guarded() bool { return t.Token || t.CA != "" }
 
 // duckdbGuard is what a guarded catalog takes besides ATTACH, and the option of ATTACH that says who asks.
 func (t Target) duckdbGuard() (before, option string) {
@@ -40,16 +40,13 @@ func (t Target) sparkTrust() (before, option string) {
 		return "", ""
 	}
 	return "import os\nimport shutil\nimport subprocess\n\n" +
-			"# The JVM trusts what it always does, and " + commentPython(t.CA) + "\n" +
+			"# The JVM trusts what it always does, and the catalog's CA\n" +
 			"java = os.environ.get(\"JAVA_HOME\") or os.path.dirname(os.path.dirname(os.path.realpath(shutil.which(\"java\"))))\n" +
 			"shutil.copy(java + \"/lib/security/cacerts\", \"" + trustStore + "\")\n" +
 			"subprocess.run([java + \"/bin/keytool\", \"-importcert\", \"-noprompt\", \"-alias\", \"tarn\", \"-file\", " + quotePython(t.CA) + ",\n" +
 			"                \"-keystore\", \"" + trustStore + "\", \"-storepass\", \"changeit\"], check=True)\n",
 		"-Djavax.net.ssl.trustStore=" + trustStore + " -Djavax.net.ssl.trustStorePassword=changeit"
 }
-
-// commentPython is a name that ends no comment.
-func commentPython(s string) string { return strings.Trim(quotePython(s), `"`) }
 
 // trinoTrust makes the trust store in a shell and has Trino's JVM use it.
 func (t Target) trinoTrust() string {
