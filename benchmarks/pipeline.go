@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"github.com/tarn-db/tarn/catalog"
@@ -55,7 +54,7 @@ func openPipeline(ctx context.Context, dir string, memory int64, r *recording) (
 	if err != nil {
 		return nil, err
 	}
-	if p.timeline, err = importBase(ctx, r.Base, pageserver.Options{Store: p.store, MemoryBytes: memory / 2, Workers: min(2, runtime.GOMAXPROCS(0)-1)}); err != nil {
+	if p.timeline, err = importBase(ctx, r.Base, pageserver.Options{Store: p.store, MemoryBytes: memory / 2, Workers: pageserver.DefaultWorkers()}); err != nil {
 		return nil, err
 	}
 	p.engine.Attach(materialize.TimelinePages(p.timeline))

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/pg/xlrec"
 )
 
 // batchOf is n records, each an image of one of the first blocks; version counts them.
@@ -126,5 +129,31 @@ func TestBatchWithoutStore(t *testing.T) {
 			t.Errorf("%d workers: version %d", workers, v)
 		}
 		_ = tl.Close()
+	}
+}
+
+// TestEachCommitIsTold: a batch has many commits, and each is told of with its own LSN.
+func TestEachCommitIsTold(t *testing.T) {
+	tl := importPages(t, Options{Store: objstore.NewMem()}, 7)
+	defer tl.Close()
+	recs := batchOf(tl, 60, 7)
+	var want, got []pg.LSN
+	for i := 0; i < len(recs); i += 3 {
+		lsn, end := recs[i].LSN, recs[i].End
+		recs[i] = *record(tl, wal.RMXact, xlrec.XactCommit, pg.XID(2000+i), make([]byte, 8))
+		recs[i].LSN, recs[i].End = lsn, end
+		want = append(want, end)
+	}
+	tl.OnCommit(func(lsn pg.LSN, at time.Time) {
+		if last, when := tl.LastCommit(); last != lsn || !when.Equal(at) {
+			t.Errorf("told of %s, the last commit is %s", lsn, last)
+		}
+		got = append(got, lsn)
+	})
+	if n, err := tl.ApplyBatch(context.Background(), recs); n != len(recs) || err != nil {
+		t.Fatal(n, err)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("told of %v, want %v", got, want)
 	}
 }

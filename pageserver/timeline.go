@@ -99,6 +99,7 @@ type Timeline struct {
 	inherited     inherited
 	commitLSN     pg.LSN
 	commitTime    time.Time
+	onCommit      func(pg.LSN, time.Time)
 
 	rels        map[pg.RelFileLocator]*relation
 	recentRels  [recentRels]*relation // by file number, modulo: what relation found last
@@ -317,6 +318,9 @@ func (t *Timeline) CheckPoint() xlrec.CheckPoint { return t.live.CheckPoint }
 
 // Cluster is what the WAL says of the cluster apart from pages, as of RedoLSN.
 func (t *Timeline) Cluster() cluster.State { return t.live }
+
+// OnCommit has fn called for each commit that is applied, in order, in the goroutine that applies it, with what LastCommit says then.
+func (t *Timeline) OnCommit(fn func(lsn pg.LSN, at time.Time)) { t.onCommit = fn }
 
 // LastCommit is the end of the last commit record applied and the time it names, as the primary's clock had it.
 func (t *Timeline) LastCommit() (pg.LSN, time.Time) { return t.commitLSN, t.commitTime }

@@ -1,6 +1,7 @@
 package pageserver
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -32,6 +33,12 @@ type part struct {
 	bad  *wal.Record
 	err  error // of bad
 }
+
+// workersMax bounds DefaultWorkers: more of them wait for the goroutine that reads and begins.
+const workersMax = 2
+
+// DefaultWorkers is what Options.Workers should be for a server that may use all processors: none if there is one.
+func DefaultWorkers() int { return min(workersMax, runtime.GOMAXPROCS(0)-1) }
 
 // workers redo the pages of runs. A page is always the same worker's.
 type workers struct {

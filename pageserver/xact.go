@@ -43,6 +43,9 @@ func (t *Timeline) applyXact(rec *wal.Record) error {
 		}
 		t.endAll(rec.XID, r.PreparedXID, r.Subxacts, true)
 		t.commitLSN, t.commitTime = rec.End, r.Time.Time()
+		if t.onCommit != nil {
+			t.onCommit(t.commitLSN, t.commitTime)
+		}
 		t.stats.commits++
 		t.dropAll(r.DroppedRels)
 	case xlrec.XactAbort, xlrec.XactAbortPrepared:

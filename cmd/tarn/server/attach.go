@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"time"
 
@@ -112,11 +111,8 @@ func (s *Server) durable() (lsn pg.LSN) {
 	return lsn
 }
 
-// redoWorkersMax bounds the processors that redo takes besides its own; more of them wait for it.
-const redoWorkersMax = 2
-
 func (s *Server) pageOptions() pageserver.Options {
-	return pageserver.Options{Store: s.store, MemoryBytes: s.pagesMemory(), Workers: min(redoWorkersMax, runtime.GOMAXPROCS(0)-1), CacheDir: filepath.Join(s.cfg.DataDir, "layers"), Logger: s.log}
+	return pageserver.Options{Store: s.store, MemoryBytes: s.pagesMemory(), Workers: pageserver.DefaultWorkers(), CacheDir: filepath.Join(s.cfg.DataDir, "layers"), Logger: s.log}
 }
 
 func (s *Server) setIngest(ing *ingest.Service) {
@@ -171,6 +167,7 @@ func (s *Server) follow(ctx context.Context, ing *ingest.Service, tl *pageserver
 		s: s, ing: ing, tl: tl, reader: reader, flushed: time.Now(), flushedAt: tl.ResumeLSN(),
 		commits: commitTimes{after: max(lastCommit, s.eng.Published())},
 	}
+	tl.OnCommit(r.commits.note)
 	defer r.close()
 	return r.run(ctx)
 }

@@ -18,7 +18,7 @@ type commitTimes struct {
 	skip   int
 }
 
-// note takes in the last commit that was redone.
+// note takes in a commit that was redone.
 func (c *commitTimes) note(lsn pg.LSN, at time.Time) {
 	if lsn <= c.after || at.IsZero() {
 		return

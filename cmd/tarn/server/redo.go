@@ -75,24 +75,10 @@ const batchesPerTurn = 4
 
 // apply redoes some records, to the last page, and says whether there may be more at once.
 func (r *redo) apply(ctx context.Context) (more bool, err error) {
-	more = true
 	for range batchesPerTurn {
 		recs, err := r.reader.NextBatch(pageserver.BatchRecords)
-		if errors.Is(err, wal.ErrNoMoreYet) {
-			more = false
-			break
-		}
-		if err != nil && !final(err) { // the store that old WAL is read from
-			if err := r.barrier(); err != nil {
-				return false, err
-			}
-			return true, r.again(ctx, fmt.Errorf("reading WAL: %w", err))
-		}
 		if err != nil {
-			if err := r.barrier(); err != nil {
-				return false, err
-			}
-			return false, r.unreadable(fmt.Errorf("reading WAL: %w", err))
+			return r.noBatch(ctx, err)
 		}
 		for {
 			n, err := r.tl.ApplyBatch(ctx, recs)
@@ -108,9 +94,22 @@ func (r *redo) apply(ctx context.Context) (more bool, err error) {
 			}
 		}
 		r.pause = 0
-		r.commits.note(r.tl.LastCommit())
 	}
-	return more, r.barrier()
+	return true, r.barrier()
+}
+
+// noBatch ends a turn for which there is no more WAL, or none that can be read.
+func (r *redo) noBatch(ctx context.Context, err error) (more bool, _ error) {
+	if err := r.barrier(); err != nil {
+		return false, err
+	}
+	switch {
+	case errors.Is(err, wal.ErrNoMoreYet):
+		return false, nil
+	case !final(err): // the store that old WAL is read from
+		return true, r.again(ctx, fmt.Errorf("reading WAL: %w", err))
+	}
+	return false, r.unreadable(fmt.Errorf("reading WAL: %w", err))
 }
 
 // barrier waits for the pages of the last batch.
