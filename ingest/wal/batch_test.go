@@ -73,7 +73,13 @@ func TestBatches(t *testing.T) {
 func TestBatchBeforeDamage(t *testing.T) {
 	w := fixture(t, pg.PG18)
 	all, _ := readAll(newReader(t, Options{Source: w, Start: w.Start}))
-	for _, bad := range []int{0, 1, 50, 1000} {
+	damaged := []int{0, 1, 50, 1000}
+	for i, d := range all { // over a page's end, with others before it in its batch
+		if i > 0 && pageStart(d.lsn) != pageStart(d.end-1) && pageStart(all[i-1].lsn) == pageStart(d.lsn) && len(damaged) < 12 {
+			damaged = append(damaged, i)
+		}
+	}
+	for _, bad := range damaged {
 		for _, end := range []bool{false, true} {
 			b := append([]byte(nil), w.Bytes...)
 			b[all[bad].end-w.Start-1-pg.LSN((all[bad].end-all[bad].lsn)/2)] ^= 1
@@ -94,6 +100,9 @@ func TestBatchBeforeDamage(t *testing.T) {
 				}
 			}
 			_, again := r.NextBatch(128)
+			if _, want := readAll(newReader(t, Options{Source: c, Start: w.Start, EndAtInvalid: end})); err.Error() != want.Error() {
+				t.Errorf("record %d damaged, end %v: %v; one by one: %v", bad, end, err, want)
+			}
 			if n != bad || end && (err != io.EOF || again != io.EOF) || !end && (!errors.Is(err, pg.ErrCorrupt) || again == nil || again.Error() != err.Error()) {
 				t.Errorf("record %d damaged, end %v: %d records, then %v, then %v", bad, end, n, err, again)
 			}

@@ -162,13 +162,13 @@ func (r *Reader) NextBatch(n int) ([]Record, error) {
 			r.batched++
 			continue
 		}
-		if errors.Is(err, errBatchFull) {
-			break
+		if r.batched == 0 {
+			return nil, r.fail(err)
 		}
-		if err = r.fail(err); r.batched == 0 {
-			return nil, err
+		if r.phase != atRecord || r.err != nil {
+			_ = r.fail(err) // the next call says so
 		}
-		break // what failed comes again, after the records before it
+		break // nothing of the record has been taken: it is read again, with a window that may move
 	}
 	n, r.batched, r.returned = r.batched, 0, true
 	return r.batch[:n], nil

@@ -64,7 +64,35 @@ func drain(t testing.TB, dir string, o waldir.Options, endAtInvalid bool) (n int
 			n++
 		}
 	}
+	drainBatches(t, src, endAtInvalid, n, r.Position().Complete, err)
 	return n, r.Position().Complete, err
+}
+
+// pieces is a source that hands out as little as a page's part at a time.
+type pieces struct{ *waldir.Source }
+
+func (p pieces) Read(lsn pg.LSN, dst []byte) (int, error) {
+	return p.Source.Read(lsn, dst[:min(len(dst), 1000)])
+}
+
+// drainBatches wants batches to have the records, and to end as they do one by one, in whatever pieces they come.
+func drainBatches(t testing.TB, src *waldir.Source, endAtInvalid bool, n int, end pg.LSN, want error) {
+	t.Helper()
+	for _, source := range []wal.Source{src, pieces{src}} {
+		r, err := wal.NewReader(wal.Options{Source: source, Start: src.First(), EndAtInvalid: endAtInvalid})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := 0
+		for err == nil {
+			var batch []wal.Record
+			batch, err = r.NextBatch(100)
+			got += len(batch)
+		}
+		if got != n || r.Position().Complete != end || err.Error() != want.Error() {
+			t.Errorf("in batches %d records to %s, then %v; one by one %d to %s, then %v", got, r.Position().Complete, err, n, end, want)
+		}
+	}
 }
 
 func TestPartialSegment(t *testing.T) {
