@@ -77,6 +77,7 @@ unit:
 
 race:
 	go test -race -timeout 10m $(RACE)
+	go test -race -timeout 10m -run 'TestBatch|TestReaders' ./pageserver
 
 oracle:
 	go test -timeout $(SLOW_TIMEOUT) $(ORACLE)
