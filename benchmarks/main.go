@@ -32,7 +32,6 @@ type options struct {
 	scale   int // of pgbench; warehouses of TPC-C
 	txs     int // recorded transactions
 	rows    int // of the narrow table
-	workers int
 	memory  int64
 	seconds int
 	rate    int
@@ -131,7 +130,6 @@ func parse(name string, args []string) (options, error) {
 	fs.Int64Var(&o.memory, "memory", memory, "bytes of tarn's page store, or of the server's `memory:`")
 	fs.IntVar(&o.seconds, "seconds", 60, "length of the freshness run")
 	fs.IntVar(&o.rate, "rate", 1000, "transactions a second of the freshness run")
-	fs.IntVar(&o.workers, "workers", 1, "goroutines that redo pages beside the one that reads WAL")
 	fs.BoolVar(&o.record, "record", false, "keep the result in benchmarks/results")
 	fs.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the last turn's measured part")
 	fs.StringVar(&o.only, "only", "", "play: insert, copy or update alone; redo: tarn, without the standby")

@@ -25,13 +25,18 @@ type redoFigures struct {
 	MiB       int64             `json:"memory_mib"` // of tarn's page store
 
 	Standby []standbyRun `json:"standby"`
-	Tarn    []tarnRun    `json:"tarn"`
+	Tarn    []tarnRun    `json:"tarn"`   // in one goroutine
+	Shared  []tarnRun    `json:"shared"` // with pageserver.DefaultWorkers
+	Readers []readerRun  `json:"readers"`
 
 	// Ratio is the standby's startup process against all of tarn's process, medians; RatioAll counts the standby's other
 	// processes and tarn's final flush too.
 	Ratio    float64 `json:"ratio"`
 	RatioAll float64 `json:"ratio_all"`
 	Target   float64 `json:"target"`
+	// Scaling is the time one goroutine takes against that of workers beside it; Reading is pg_waldump's CPU against the reader's.
+	Scaling float64 `json:"scaling"`
+	Reading float64 `json:"reading"`
 }
 
 // tarnRun is one redo of a recording by pageserver.Timeline. Times of the import before it are not part of it.
@@ -84,34 +89,62 @@ func redoBench(ctx context.Context, o options) (*redoFigures, error) {
 		return nil, err
 	}
 	o.memory = max(o.memory, 4*size+2<<30)
-	f := &redoFigures{Workload: o.workload, WALMiB: round(float64(r.End-r.Start)/(1<<20), 1), MiB: o.memory >> 20, Target: 3}
+	f := &redoFigures{Workload: o.workload, WALMiB: round(float64(r.End-r.Start)/(1<<20), 1), MiB: o.memory >> 20, Target: 4}
 	for turn := range o.turns {
-		say("turn %d: standby", turn+1)
-		var s standbyRun
-		if o.only != "tarn" {
-			if s, err = runStandby(ctx, o, r); err != nil {
-				return nil, err
-			}
-		}
-		say("turn %d: %+v; tarn", turn+1, s)
-		t, err := runRedo(ctx, o, r)
-		if err != nil {
+		if err := f.turn(ctx, turn+1, o, r); err != nil {
 			return nil, err
 		}
-		say("turn %d: %+v", turn+1, t)
-		f.Standby, f.Tarn, f.Records = append(f.Standby, s), append(f.Tarn, t), t.records
-		f.ByManager = t.byManager
 	}
+	f.ratios()
+	return f, nil
+}
+
+// turn has each side redo, or read, the recording once.
+func (f *redoFigures) turn(ctx context.Context, n int, o options, r *recording) error {
+	if o.only != "tarn" {
+		say("turn %d: standby", n)
+		s, err := runStandby(ctx, o, r)
+		if err != nil {
+			return err
+		}
+		say("turn %d: %+v", n, s)
+		f.Standby = append(f.Standby, s)
+	}
+	for _, side := range []struct {
+		runs    *[]tarnRun
+		workers int
+	}{{&f.Tarn, 0}, {&f.Shared, pageserver.DefaultWorkers()}} {
+		say("turn %d: tarn, %d workers", n, side.workers)
+		t, err := runRedo(ctx, o, r, side.workers)
+		if err != nil {
+			return err
+		}
+		say("turn %d: %+v", n, t)
+		*side.runs, f.Records, f.ByManager = append(*side.runs, t), t.records, t.byManager
+	}
+	run, err := runReaders(ctx, o, r)
+	if err != nil {
+		return err
+	}
+	say("turn %d: %+v", n, run)
+	f.Readers = append(f.Readers, run)
+	return nil
+}
+
+// ratios are of the medians.
+func (f *redoFigures) ratios() {
 	startup := median(f.Standby, func(s standbyRun) float64 { return s.StartupCPU })
 	others := median(f.Standby, func(s standbyRun) float64 { return s.OthersCPU })
 	tarn := median(f.Tarn, func(t tarnRun) float64 { return t.CPU })
 	flush := median(f.Tarn, func(t tarnRun) float64 { return t.FlushCPU })
 	f.Ratio, f.RatioAll = round(startup/tarn, 2), round((startup+others)/(tarn+flush), 2)
-	return f, nil
+	wall := func(t tarnRun) float64 { return t.Wall }
+	f.Scaling = round(median(f.Tarn, wall)/median(f.Shared, wall), 2)
+	f.Reading = round(median(f.Readers, func(r readerRun) float64 { return r.WaldumpCPU })/median(f.Readers, func(r readerRun) float64 { return r.CPU }), 2)
 }
 
 // runRedo takes the base of a recording over and then redoes its WAL. Base, WAL and store lie on tmpfs, as the standby's do.
-func runRedo(ctx context.Context, o options, r *recording) (run tarnRun, err error) {
+func runRedo(ctx context.Context, o options, r *recording, workers int) (run tarnRun, err error) {
 	dir := filepath.Join(o.fast, "tarn")
 	if err := copyRecording(ctx, r, dir); err != nil {
 		return run, err
@@ -121,7 +154,7 @@ func runRedo(ctx context.Context, o options, r *recording) (run tarnRun, err err
 	if err != nil {
 		return run, err
 	}
-	t, err := importBase(ctx, filepath.Join(dir, "data"), pageserver.Options{Store: store, MemoryBytes: o.memory, Workers: o.workers})
+	t, err := importBase(ctx, filepath.Join(dir, "data"), pageserver.Options{Store: store, MemoryBytes: o.memory, Workers: workers})
 	if err != nil {
 		return run, err
 	}

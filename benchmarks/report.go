@@ -65,7 +65,9 @@ func reportRows(path string) (string, error) {
 		if f.Workload == "tpcc" {
 			whose = "TPC-C's"
 		}
-		row("redo of "+whose+" WAL: CPU of a stock standby / tarn's", fmt.Sprintf("%.2f (all processes and the flush: %.2f)", f.Ratio, f.RatioAll), ">= 3")
+		row("redo of "+whose+" WAL: CPU of a stock standby / tarn's", fmt.Sprintf("%.2f (all processes and the flush: %.2f)", f.Ratio, f.RatioAll), ">= 4")
+		row("redo of "+whose+" WAL: time of one goroutine / with workers beside it", fmt.Sprintf("%.2f", f.Scaling), ">= 1.4")
+		row("reading "+whose+" WAL: CPU of pg_waldump --quiet / tarn's reader", fmt.Sprintf("%.2f", f.Reading), ">= 1")
 	case "copy":
 		var f copyFigures
 		if err := json.Unmarshal(raw, &f); err != nil {
