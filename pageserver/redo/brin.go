@@ -10,7 +10,7 @@ import (
 )
 
 // brin is the manager of BRIN.
-var brin = manager{applyBrin, maskBrin}
+var brin = manager{apply: applyBrin, mask: maskBrin}
 
 var (
 	errBrinPage  = errors.New("the page is not of the type the record changes")

@@ -7,7 +7,7 @@ import (
 )
 
 // generic is the manager of generic records, which extensions without a resource manager of their own write (contrib/bloom).
-var generic = manager{applyGeneric, maskTuplesOnly}
+var generic = manager{apply: applyGeneric, mask: maskTuplesOnly}
 
 // applyGeneric is generic_redo for one block.
 func applyGeneric(page pg.Page, rec *wal.Record, blk *wal.BlockRef, _ Env) (Result, error) {

@@ -10,7 +10,7 @@ import (
 )
 
 // gist is the manager of GiST.
-var gist = manager{applyGist, maskGist}
+var gist = manager{apply: applyGist, mask: maskGist, restored: gistRestored}
 
 var (
 	errGistPage  = errors.New("it is not a GiST page")
@@ -66,31 +66,35 @@ func changeGist(page pg.Page, rec *wal.Record, blk *wal.BlockRef, change func(o 
 
 // gistLeftChild is the block reference of a split's left half in a record that inserts the downlink of its right one.
 func gistLeftChild(rec *wal.Record, blk *wal.BlockRef) bool {
-	return rec.RMID == wal.RMGist &&
-		(rec.Op() == gistrec.OpPageUpdate && blk.ID == 1 || rec.Op() == gistrec.OpPageSplit && blk.ID == 0)
+	return rec.Op() == gistrec.OpPageUpdate && blk.ID == 1 || rec.Op() == gistrec.OpPageSplit && blk.ID == 0
 }
 
-// gistClearFollowRight is gistRedoClearFollowRight: its right neighbour has its downlink now. The primary does it after it has made the
-// record, so an image in the record lacks it: restoreImage calls this too. The mask hides both from comparison.
-func gistClearFollowRight(page pg.Page, rec *wal.Record, blk *wal.BlockRef) error {
-	o, ok := gistrec.PageOpaque(page)
-	if !ok {
-		return corrupt(rec, blk, errGistPage.Error())
-	}
+// gistClearFollowRight is gistRedoClearFollowRight: the page's right neighbour has its downlink now.
+func gistClearFollowRight(o gistrec.Opaque, rec *wal.Record) {
 	o.SetNSN(rec.End)
 	o.SetFlags(o.Flags() &^ gistrec.PageFollowRight)
-	page.SetLSN(rec.End)
+}
+
+// gistRestored completes the image of a split's left half, which the primary changes after it has made the record. The mask hides both
+// changes from comparison.
+func gistRestored(page pg.Page, rec *wal.Record, blk *wal.BlockRef) error {
+	if !gistLeftChild(rec, blk) {
+		return nil
+	}
+	o, ok := gistrec.PageOpaque(page)
+	if !ok {
+		return errGistPage
+	}
+	gistClearFollowRight(o, rec)
 	return nil
 }
 
+// gistLeftChildPage redoes a record on the page of a split's left half.
 func gistLeftChildPage(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, error) {
-	if res, ok := needsRedo(page, rec); !ok {
-		return res, nil
-	}
-	if err := gistClearFollowRight(page, rec, blk); err != nil {
-		return Skipped, err
-	}
-	return Changed, nil
+	return changeGist(page, rec, blk, func(o gistrec.Opaque) error {
+		gistClearFollowRight(o, rec)
+		return nil
+	})
 }
 
 // gistPageUpdate is gistRedoPageUpdateRecord.

@@ -9,7 +9,7 @@ import (
 )
 
 // hash is the manager of hash indexes.
-var hash = manager{applyHash, maskHash}
+var hash = manager{apply: applyHash, mask: maskHash}
 
 // applyHash is hash_redo for one block.
 func applyHash(page pg.Page, rec *wal.Record, blk *wal.BlockRef, _ Env) (Result, error) {

@@ -68,33 +68,38 @@ func Apply(page pg.Page, rec *wal.Record, blk *wal.BlockRef, env Env) (Result, e
 	if len(page) != pg.BlockSize {
 		panic(fmt.Sprintf("BUG: redo.Apply on a page of %d bytes", len(page)))
 	}
-	if blk.HasImage && blk.ApplyImage {
-		return restoreImage(page, rec, blk)
-	}
-	if blk.Fork == pg.FSMFork {
-		return Skipped, nil
-	}
+	var m manager
 	if int(rec.RMID) < len(managers) {
-		if m := &managers[rec.RMID]; m.apply != nil {
-			return m.apply(page, rec, blk, env)
-		}
+		m = managers[rec.RMID]
 	}
-	return NotRedone, nil
+	switch {
+	case blk.HasImage && blk.ApplyImage:
+		return restoreImage(page, rec, blk, m.restored)
+	case blk.Fork == pg.FSMFork:
+		return Skipped, nil
+	case m.apply == nil:
+		return NotRedone, nil
+	}
+	return m.apply(page, rec, blk, env)
 }
 
 // manager is what a resource manager whose records change pages brings: its redo for one block, and what may differ on a page
 // of its relations between the primary and redo, set to zero (rm_redo and rm_mask of RmgrTable).
 //
 // mask returns false, with the page half masked, when the page is not one that can be masked.
+//
+// restored changes a page further that has just been restored from an image (what redo does for BLK_RESTORED). It is nil where
+// all images are of pages as they were after the record.
 type manager struct {
-	apply func(page pg.Page, rec *wal.Record, blk *wal.BlockRef, env Env) (Result, error)
-	mask  func(page pg.Page, blk pg.BlockNumber) bool
+	apply    func(page pg.Page, rec *wal.Record, blk *wal.BlockRef, env Env) (Result, error)
+	mask     func(page pg.Page, blk pg.BlockNumber) bool
+	restored func(page pg.Page, rec *wal.Record, blk *wal.BlockRef) error
 }
 
 var managers = [...]manager{
 	wal.RMXLog:    {apply: applyXLog},
-	wal.RMHeap2:   {applyHeap2, MaskHeap},
-	wal.RMHeap:    {applyHeap, MaskHeap},
+	wal.RMHeap2:   {apply: applyHeap2, mask: MaskHeap},
+	wal.RMHeap:    {apply: applyHeap, mask: MaskHeap},
 	wal.RMBtree:   btree,
 	wal.RMHash:    hash,
 	wal.RMGin:     gin,
@@ -108,9 +113,8 @@ var managers = [...]manager{
 // Redone says whether Apply knows the resource manager's records, so that it never answers NotRedone for one.
 func Redone(rmid wal.RMID) bool { return int(rmid) < len(managers) && managers[rmid].apply != nil }
 
-// restoreImage mirrors the BKPIMAGE_APPLY branch of XLogReadBufferForRedoExtended. The page is then as after the record, but for one
-// kind of block that its manager's redo changes further (BLK_RESTORED).
-func restoreImage(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, error) {
+// restoreImage mirrors the BKPIMAGE_APPLY branch of XLogReadBufferForRedoExtended. restored is the manager's.
+func restoreImage(page pg.Page, rec *wal.Record, blk *wal.BlockRef, restored func(pg.Page, *wal.Record, *wal.BlockRef) error) (Result, error) {
 	if err := blk.RestoreImage(page); err != nil {
 		return Skipped, corrupt(rec, blk, err.Error())
 	}
@@ -118,9 +122,9 @@ func restoreImage(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, err
 	if !page.IsNew() {
 		page.SetLSN(rec.End)
 	}
-	if gistLeftChild(rec, blk) {
-		if err := gistClearFollowRight(page, rec, blk); err != nil {
-			return Skipped, err
+	if restored != nil {
+		if err := restored(page, rec, blk); err != nil {
+			return Skipped, corrupt(rec, blk, err.Error())
 		}
 	}
 	return Changed, nil

@@ -9,7 +9,7 @@ import (
 )
 
 // seq is the manager of sequences.
-var seq = manager{applySeq, maskTuplesOnly}
+var seq = manager{apply: applySeq, mask: maskTuplesOnly}
 
 // seqMagic is SEQ_MAGIC, the whole of a sequence page's special area (sequence_magic).
 const seqMagic = 0x1717
