@@ -59,19 +59,13 @@ func maskBrin(page pg.Page, _ pg.BlockNumber) bool {
 }
 
 // changeBrin brings a page of that type that was there before the record past it.
-func changeBrin(page pg.Page, rec *wal.Record, blk *wal.BlockRef, want brinrec.PageType, change func() error) (Result, error) {
-	if res, ok := needsRedo(page, rec); !ok {
-		return res, nil
-	}
-	t, ok := brinrec.Type(page)
-	if !ok || t != want {
-		return Skipped, corrupt(rec, blk, errBrinPage.Error())
-	}
-	if err := change(); err != nil {
-		return Skipped, corrupt(rec, blk, err.Error())
-	}
-	page.SetLSN(rec.End)
-	return Changed, nil
+func changeBrin(page pg.Page, rec *wal.Record, blk *wal.BlockRef, want brinrec.PageType, redo func() error) (Result, error) {
+	return change(page, rec, blk, func() error {
+		if t, ok := brinrec.Type(page); !ok || t != want {
+			return errBrinPage
+		}
+		return redo()
+	})
 }
 
 // brinCreateIndex is brin_xlog_createidx.
@@ -84,8 +78,7 @@ func brinCreateIndex(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, 
 		return Skipped, corrupt(rec, blk, err.Error())
 	}
 	brinrec.InitMeta(page, r)
-	page.SetLSN(rec.End)
-	return Changed, nil
+	return stamp(page, rec, blk, nil)
 }
 
 // brinInsertUpdate is brin_xlog_insert_update: block 0 takes the tuple, block 1, of the range map, its place.
@@ -99,7 +92,7 @@ func brinInsertUpdate(page pg.Page, rec *wal.Record, blk *wal.BlockRef, r brinre
 			if heap, ok := brinrec.TupleRange(blk.Data); !ok || heap != r.HeapBlock {
 				return errBrinTuple
 			}
-			return brinAtLine(overwriteUnused(page, blk.Data, r.Offset), r.Offset)
+			return atLine(overwriteUnused(page, blk.Data, r.Offset), r.Offset)
 		})
 	case 1:
 		home := rec.Block(0)
@@ -109,14 +102,6 @@ func brinInsertUpdate(page pg.Page, rec *wal.Record, blk *wal.BlockRef, r brinre
 		return brinSetPlace(page, rec, blk, r.Range, pg.TID{Block: home.Block, Offset: r.Offset})
 	}
 	return Skipped, noBlock(rec, blk)
-}
-
-// brinAtLine adds the line pointer to a page error, if there is one.
-func brinAtLine(err error, off pg.OffsetNumber) error {
-	if err == nil {
-		return nil
-	}
-	return errors.New(atLine(err, off))
 }
 
 // brinSetPlace notes on a page of the range map where the range's tuple is, or with the zero TID that it has none.
@@ -149,7 +134,7 @@ func brinUpdate(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, error
 // brinRemove takes a tuple off its page; the others keep their numbers, which the range map has.
 func brinRemove(page pg.Page, rec *wal.Record, blk *wal.BlockRef, off pg.OffsetNumber) (Result, error) {
 	return changeBrin(page, rec, blk, brinrec.RegularPage, func() error {
-		return brinAtLine(deleteItemKeepingNumbers(page, off), off)
+		return atLine(deleteItemKeepingNumbers(page, off), off)
 	})
 }
 
@@ -163,7 +148,7 @@ func brinSamepageUpdate(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Resul
 		if err != nil {
 			return err
 		}
-		return brinAtLine(replaceItem(page, r.Offset, blk.Data), r.Offset)
+		return atLine(replaceItem(page, r.Offset, blk.Data), r.Offset)
 	})
 }
 
@@ -181,8 +166,7 @@ func brinRevmapExtend(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result,
 		return Skipped, corrupt(rec, blk, "the new page is not the one the record names")
 	case blk.ID == 1:
 		brinrec.Init(page, brinrec.RevmapPage)
-		page.SetLSN(rec.End)
-		return Changed, nil
+		return stamp(page, rec, blk, nil)
 	}
 	return changeBrin(page, rec, blk, brinrec.MetaPage, func() error {
 		if page.Upper() < brinrec.MetaEnd {

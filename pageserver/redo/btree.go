@@ -12,7 +12,6 @@ import (
 var btree = manager{apply: applyBtree, mask: maskBtree}
 
 var (
-	errNotBtree  = errors.New("the page is not a B-tree's: its special space has another size")
 	errWillInit  = errors.New("the block reference must, or must not, be flagged as built from nothing")
 	errReference = errors.New("the record's other fields and its block references do not go together")
 )
@@ -65,14 +64,10 @@ func applyBtree(page pg.Page, rec *wal.Record, blk *wal.BlockRef, _ Env) (Result
 			return res, nil
 		}
 		if !btreerec.IsPage(page) {
-			return Skipped, corrupt(rec, blk, errNotBtree.Error())
+			return Skipped, corrupt(rec, blk, errNotOurs.Error())
 		}
 	}
-	if err := b.redo(page, rec, blk); err != nil {
-		return Skipped, corrupt(rec, blk, err.Error())
-	}
-	page.SetLSN(rec.End)
-	return Changed, nil
+	return stamp(page, rec, blk, b.redo(page, rec, blk))
 }
 
 // indexTuple returns the tuple at a line pointer, cut to its own size.

@@ -1,8 +1,6 @@
 package redo
 
 import (
-	"errors"
-
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/btreerec"
@@ -32,7 +30,7 @@ func btreeDelete(page pg.Page, rec *wal.Record, blk *wal.BlockRef) error {
 func btreeDeleteItems(page pg.Page, r *btreerec.Delete) error {
 	for off, gone, ok := r.Updates.Next(); ok; off, gone, ok = r.Updates.Next() {
 		if err := updatePosting(page, off, gone); err != nil {
-			return errors.New(atLine(err, off))
+			return atLine(err, off)
 		}
 	}
 	if r.Deleted.Len() > 0 {

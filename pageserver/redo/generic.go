@@ -17,22 +17,23 @@ func applyGeneric(page pg.Page, rec *wal.Record, blk *wal.BlockRef, _ Env) (Resu
 	case rec.Op() != 0 || len(rec.Main) != 0:
 		return Skipped, corrupt(rec, blk, "a generic record with a type or data of its own")
 	}
-	if res, ok := needsRedo(page, rec); !ok {
-		return res, nil
-	}
-	for delta := xlrec.Delta(blk.Data); len(delta) > 0; {
+	return change(page, rec, blk, func() error { return applyDelta(page, blk.Data) })
+}
+
+// applyDelta is applyPageRedo. The delta says nothing of the space between the pointers as they are afterwards, which the
+// primary has cleared.
+func applyDelta(page pg.Page, delta xlrec.Delta) error {
+	for len(delta) > 0 {
 		f, err := delta.Next()
 		if err != nil {
-			return Skipped, corrupt(rec, blk, err.Error())
+			return err
 		}
 		copy(page[f.Offset:], f.Data)
 	}
-	// The delta says nothing of the space between the pointers as they now are, which the primary cleared.
 	lower, upper := int(page.Lower()), int(page.Upper())
 	if lower > upper || upper > pg.BlockSize {
-		return Skipped, corrupt(rec, blk, errPointers.Error())
+		return errPointers
 	}
 	clear(page[lower:upper])
-	page.SetLSN(rec.End)
-	return Changed, nil
+	return nil
 }

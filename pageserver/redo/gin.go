@@ -11,10 +11,7 @@ import (
 // gin is the manager of GIN.
 var gin = manager{apply: applyGin, mask: maskGin}
 
-var (
-	errGinPage = errors.New("the page does not end as a GIN page does")
-	errGinKind = errors.New("the page is not of the kind the record changes")
-)
+var errGinKind = errors.New("the page is not of the kind the record changes")
 
 // applyGin is gin_redo for one block.
 func applyGin(page pg.Page, rec *wal.Record, blk *wal.BlockRef, _ Env) (Result, error) {
@@ -43,20 +40,15 @@ func applyGin(page pg.Page, rec *wal.Record, blk *wal.BlockRef, _ Env) (Result, 
 	return Skipped, noBlock(rec, blk)
 }
 
-// changeGin is the frame of a change to an existing page: whether the record is due, the change, the page's LSN.
-func changeGin(page pg.Page, rec *wal.Record, blk *wal.BlockRef, change func(pg.Page, ginrec.Opaque) error) (Result, error) {
-	if res, ok := needsRedo(page, rec); !ok {
-		return res, nil
-	}
-	o, ok := ginrec.PageOpaque(page)
-	if !ok {
-		return Skipped, corrupt(rec, blk, errGinPage.Error())
-	}
-	if err := change(page, o); err != nil {
-		return Skipped, corrupt(rec, blk, err.Error())
-	}
-	page.SetLSN(rec.End)
-	return Changed, nil
+// changeGin brings a page that was there before the record past it.
+func changeGin(page pg.Page, rec *wal.Record, blk *wal.BlockRef, redo func(pg.Page, ginrec.Opaque) error) (Result, error) {
+	return change(page, rec, blk, func() error {
+		o, ok := ginrec.PageOpaque(page)
+		if !ok {
+			return errNotOurs
+		}
+		return redo(page, o)
+	})
 }
 
 // applyGinCreatePostingTree is ginRedoCreatePTree.
@@ -71,8 +63,7 @@ func applyGinCreatePostingTree(page pg.Page, rec *wal.Record, blk *wal.BlockRef)
 	ginrec.InitPage(page, ginrec.PageData|ginrec.PageLeaf|ginrec.PageCompressed)
 	copy(page[ginrec.PostingAt:], r.Segments)
 	page.SetLower(uint16(ginrec.PostingAt + len(r.Segments)))
-	page.SetLSN(rec.End)
-	return Changed, nil
+	return stamp(page, rec, blk, nil)
 }
 
 // applyGinInsert is ginRedoInsert.

@@ -13,8 +13,7 @@ func buildGinMeta(page pg.Page, rec *wal.Record, blk *wal.BlockRef, metadata []b
 	}
 	ginrec.InitPage(page, ginrec.PageMeta)
 	page.SetLower(uint16(ginrec.MetaAt + copy(page[ginrec.MetaAt:], metadata)))
-	page.SetLSN(rec.End)
-	return Changed, nil
+	return stamp(page, rec, blk, nil)
 }
 
 // applyGinUpdateMeta is ginRedoUpdateMetapage.
@@ -67,11 +66,7 @@ func applyGinInsertListPage(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (R
 		o.SetFlags(ginrec.PageList | ginrec.PageListFullRow)
 		o.SetCount(1)
 	}
-	if err := addToList(page, blk.Data, r.Count); err != nil {
-		return Skipped, corrupt(rec, blk, err.Error())
-	}
-	page.SetLSN(rec.End)
-	return Changed, nil
+	return stamp(page, rec, blk, addToList(page, blk.Data, r.Count))
 }
 
 // applyGinDeleteListPages is ginRedoDeleteListPages.
@@ -86,6 +81,5 @@ func applyGinDeleteListPages(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (
 		return Skipped, noBlock(rec, blk)
 	}
 	ginrec.InitPage(page, ginrec.PageDeleted)
-	page.SetLSN(rec.End)
-	return Changed, nil
+	return stamp(page, rec, blk, nil)
 }

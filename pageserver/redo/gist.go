@@ -12,10 +12,7 @@ import (
 // gist is the manager of GiST.
 var gist = manager{apply: applyGist, mask: maskGist, restored: gistRestored}
 
-var (
-	errGistPage  = errors.New("it is not a GiST page")
-	errGistEmpty = errors.New("the page to delete is not empty")
-)
+var errGistEmpty = errors.New("the page to delete is not empty")
 
 // applyGist is gist_redo for one block.
 func applyGist(page pg.Page, rec *wal.Record, blk *wal.BlockRef, _ Env) (Result, error) {
@@ -49,19 +46,14 @@ func maskGist(page pg.Page, _ pg.BlockNumber) bool {
 }
 
 // changeGist brings a page that was there before the record past it.
-func changeGist(page pg.Page, rec *wal.Record, blk *wal.BlockRef, change func(o gistrec.Opaque) error) (Result, error) {
-	if res, ok := needsRedo(page, rec); !ok {
-		return res, nil
-	}
-	o, ok := gistrec.PageOpaque(page)
-	if !ok {
-		return Skipped, corrupt(rec, blk, errGistPage.Error())
-	}
-	if err := change(o); err != nil {
-		return Skipped, corrupt(rec, blk, err.Error())
-	}
-	page.SetLSN(rec.End)
-	return Changed, nil
+func changeGist(page pg.Page, rec *wal.Record, blk *wal.BlockRef, redo func(o gistrec.Opaque) error) (Result, error) {
+	return change(page, rec, blk, func() error {
+		o, ok := gistrec.PageOpaque(page)
+		if !ok {
+			return errNotOurs
+		}
+		return redo(o)
+	})
 }
 
 // gistLeftChild is the block reference of a split's left half in a record that inserts the downlink of its right one.
@@ -83,7 +75,7 @@ func gistRestored(page pg.Page, rec *wal.Record, blk *wal.BlockRef) error {
 	}
 	o, ok := gistrec.PageOpaque(page)
 	if !ok {
-		return errGistPage
+		return errNotOurs
 	}
 	gistClearFollowRight(o, rec)
 	return nil
@@ -133,7 +125,7 @@ func gistAppend(page pg.Page, tuples gistrec.Tuples) error {
 	for t, rest, ok := tuples.Next(); ok; t, rest, ok = rest.Next() {
 		off := pg.OffsetNumber(page.NumItems() + 1)
 		if err := insertItem(page, t, off); err != nil {
-			return errors.New(atLine(err, off))
+			return atLine(err, off)
 		}
 	}
 	return nil
@@ -200,13 +192,9 @@ func gistPageSplit(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, er
 		}
 	}
 	o := gistrec.InitPage(page, flags)
-	if err := gistAppend(page, tuples); err != nil {
-		return Skipped, corrupt(rec, blk, err.Error())
-	}
 	o.SetRightLink(next)
 	o.SetNSN(r.NSN)
-	page.SetLSN(rec.End)
-	return Changed, nil
+	return stamp(page, rec, blk, gistAppend(page, tuples))
 }
 
 // gistPageDelete is gistRedoPageDelete: block 0 is the empty leaf, block 1 its parent.

@@ -66,39 +66,25 @@ func maskHash(page pg.Page, _ pg.BlockNumber) bool {
 }
 
 // changeHash brings a page that was there before the record past it.
-func changeHash(page pg.Page, rec *wal.Record, blk *wal.BlockRef, change func(o hashOpaque) error) (Result, error) {
-	if res, ok := needsRedo(page, rec); !ok {
-		return res, nil
-	}
-	o, err := hashOpaqueOf(page)
-	if err == nil {
-		err = change(o)
-	}
-	if err != nil {
-		return Skipped, corrupt(rec, blk, err.Error())
-	}
-	page.SetLSN(rec.End)
-	return Changed, nil
+func changeHash(page pg.Page, rec *wal.Record, blk *wal.BlockRef, redo func(o hashOpaque) error) (Result, error) {
+	return change(page, rec, blk, func() error {
+		o, err := hashOpaqueOf(page)
+		if err != nil {
+			return err
+		}
+		return redo(o)
+	})
 }
 
 // changeHashMeta is changeHash for the metapage.
-func changeHashMeta(page pg.Page, rec *wal.Record, blk *wal.BlockRef, change func(m hashMeta) error) (Result, error) {
+func changeHashMeta(page pg.Page, rec *wal.Record, blk *wal.BlockRef, redo func(m hashMeta) error) (Result, error) {
 	return changeHash(page, rec, blk, func(hashOpaque) error {
 		m, err := hashMetaOf(page)
 		if err != nil {
 			return err
 		}
-		return change(m)
+		return redo(m)
 	})
-}
-
-// buildHash ends the redo of a page built from nothing.
-func buildHash(page pg.Page, rec *wal.Record, blk *wal.BlockRef, err error) (Result, error) {
-	if err != nil {
-		return Skipped, corrupt(rec, blk, err.Error())
-	}
-	page.SetLSN(rec.End)
-	return Changed, nil
 }
 
 // leaveHash is for a page the record names only so that redo in Postgres can lock it against scans.
@@ -118,7 +104,7 @@ func hashInitMetaPage(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result,
 	if err == nil {
 		err = initHashMeta(page, r)
 	}
-	return buildHash(page, rec, blk, err)
+	return stamp(page, rec, blk, err)
 }
 
 // hashInitBitmapPage is hash_xlog_init_bitmap_page. A new index's bitmap page comes after its buckets.
@@ -129,7 +115,7 @@ func hashInitBitmapPage(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Resul
 	}
 	switch blk.ID {
 	case 0:
-		return buildHash(page, rec, blk, initHashBitmap(page, r.BitmapSize))
+		return stamp(page, rec, blk, initHashBitmap(page, r.BitmapSize))
 	case 1:
 		return changeHashMeta(page, rec, blk, func(m hashMeta) error {
 			return m.addMap(pg.BlockNumber(m.u32(metaMaxBucket) + 2))
@@ -170,7 +156,7 @@ func hashAddOvflPage(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, 
 	case 0:
 		bucket, err := hashrec.Uint32(blk.Data)
 		initHashPage(page, left.Block, bucket, hashOverflowPage)
-		return buildHash(page, rec, blk, err)
+		return stamp(page, rec, blk, err)
 	case 1:
 		return changeHash(page, rec, blk, func(o hashOpaque) error {
 			o.setNext(added.Block)
@@ -179,7 +165,7 @@ func hashAddOvflPage(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, 
 	case 2:
 		return hashSetBit(page, rec, blk, true)
 	case 3:
-		return buildHash(page, rec, blk, initHashBitmap(page, r.BitmapSize))
+		return stamp(page, rec, blk, initHashBitmap(page, r.BitmapSize))
 	case 4:
 		return changeHashMeta(page, rec, blk, func(m hashMeta) error { return hashGrow(m, &r, rec.Block(3), blk.Data) })
 	}

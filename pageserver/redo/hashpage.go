@@ -30,7 +30,6 @@ const (
 )
 
 var (
-	errHashPage = errors.New("the page is not of a hash index")
 	errHashType = errors.New("the page is not the hash index's metapage or bitmap page it should be")
 	errHashMeta = errors.New("the metapage has no place for this split point or bitmap page")
 	errHashBit  = errors.New("the bitmap does not go as far as this bit")
@@ -44,11 +43,11 @@ type hashOpaque []byte
 // hashOpaqueOf is HashPageGetOpaque. Every page of a hash index that WAL changes has been given its special area, freed ones too.
 func hashOpaqueOf(p pg.Page) (hashOpaque, error) {
 	if p.Special() != pg.BlockSize-hashSpecialSize || checkPointers(p) != nil {
-		return nil, errHashPage
+		return nil, errNotOurs
 	}
 	o := hashOpaque(p[pg.BlockSize-hashSpecialSize : pg.BlockSize])
 	if binary.LittleEndian.Uint16(o[14:]) != hashPageID {
-		return nil, errHashPage
+		return nil, errNotOurs
 	}
 	return o, nil
 }

@@ -22,7 +22,7 @@ func hashSplitAllocatePage(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Re
 		})
 	case 1:
 		initHashPage(page, pg.BlockNumber(r.NewBucket), r.NewBucket, r.NewFlag)
-		return buildHash(page, rec, blk, hashrec.None(blk.Data))
+		return stamp(page, rec, blk, hashrec.None(blk.Data))
 	case 2:
 		return changeHashMeta(page, rec, blk, func(m hashMeta) error { return hashSplitMeta(m, &r, blk.Data) })
 	}

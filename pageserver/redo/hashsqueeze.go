@@ -1,8 +1,6 @@
 package redo
 
 import (
-	"errors"
-
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/hashrec"
@@ -37,7 +35,7 @@ func hashAddMoved(page pg.Page, data []byte, n int) error {
 			return err
 		}
 		if err := insertItem(page, tuple, off); err != nil {
-			return errors.New(atLine(err, off))
+			return atLine(err, off)
 		}
 	}
 	return nil

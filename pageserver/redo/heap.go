@@ -116,7 +116,7 @@ func applyInsert(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, erro
 		return Skipped, corrupt(rec, blk, err.Error())
 	}
 	if err := addTuple(page, rec.XID, h, data, pg.TID{Block: blk.Block, Offset: r.Offset}); err != nil {
-		return Skipped, corrupt(rec, blk, atLine(err, r.Offset))
+		return Skipped, corrupt(rec, blk, atLine(err, r.Offset).Error())
 	}
 	markInserted(page, rec, r.Flags)
 	return Changed, nil
@@ -159,7 +159,7 @@ func applyDelete(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, erro
 	}
 	t, err := tuple(page, r.Offset)
 	if err != nil {
-		return Skipped, corrupt(rec, blk, atLine(err, r.Offset))
+		return Skipped, corrupt(rec, blk, atLine(err, r.Offset).Error())
 	}
 	setFromInfobits(t, r.Infobits)
 	setHotUpdated(t, false)
@@ -193,7 +193,7 @@ func applyConfirm(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, err
 	}
 	t, err := tuple(page, r.Offset)
 	if err != nil {
-		return Skipped, corrupt(rec, blk, atLine(err, r.Offset))
+		return Skipped, corrupt(rec, blk, atLine(err, r.Offset).Error())
 	}
 	t.SetCtid(pg.TID{Block: blk.Block, Offset: r.Offset})
 	page.SetLSN(rec.End)
@@ -212,7 +212,7 @@ func applyLock(page pg.Page, rec *wal.Record, blk *wal.BlockRef, newest bool) (R
 	}
 	t, err := tuple(page, r.Offset)
 	if err != nil {
-		return Skipped, corrupt(rec, blk, atLine(err, r.Offset))
+		return Skipped, corrupt(rec, blk, atLine(err, r.Offset).Error())
 	}
 	setFromInfobits(t, r.Infobits)
 	if newest {
@@ -244,7 +244,7 @@ func applyInplace(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, err
 	}
 	t, err := tuple(page, r.Offset)
 	if err != nil {
-		return Skipped, corrupt(rec, blk, atLine(err, r.Offset))
+		return Skipped, corrupt(rec, blk, atLine(err, r.Offset).Error())
 	}
 	if t.Hoff()+len(blk.Data) != len(t) {
 		return Skipped, corrupt(rec, blk, "the new data is not as long as the tuple it overwrites")

@@ -1,8 +1,6 @@
 package redo
 
 import (
-	"errors"
-
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/heaprec"
@@ -47,7 +45,7 @@ func applyPrune(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, error
 	for off, plan, ok := r.Freeze.Next(); ok; off, plan, ok = r.Freeze.Next() {
 		t, err := tuple(page, off)
 		if err != nil {
-			return Skipped, corrupt(rec, blk, atLine(err, off))
+			return Skipped, corrupt(rec, blk, atLine(err, off).Error())
 		}
 		freeze(t, plan)
 	}
@@ -61,21 +59,21 @@ func pruneLines(page pg.Page, r *heaprec.Prune) error {
 	for i := 0; i+1 < r.Redirected.Len(); i += 2 {
 		from, to := r.Redirected.At(i), r.Redirected.At(i+1)
 		if from < 1 || from > n || to < 1 || to > n {
-			return errors.New(atLine(errOffset, from))
+			return atLine(errOffset, from)
 		}
 		page.SetItem(from, pg.MakeItemID(int(to), pg.LPRedirect, 0))
 	}
 	for i := range r.Dead.Len() {
 		off := r.Dead.At(i)
 		if off < 1 || off > n {
-			return errors.New(atLine(errOffset, off))
+			return atLine(errOffset, off)
 		}
 		page.SetItem(off, pg.MakeItemID(0, pg.LPDead, 0))
 	}
 	for i := range r.Unused.Len() {
 		off := r.Unused.At(i)
 		if off < 1 || off > n {
-			return errors.New(atLine(errOffset, off))
+			return atLine(errOffset, off)
 		}
 		page.SetItem(off, 0)
 	}
@@ -117,7 +115,7 @@ func applyMultiInsert(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result,
 		}
 		off := r.Offset(i)
 		if err := addTuple(page, rec.XID, t.Header, t.Data, pg.TID{Block: blk.Block, Offset: off}); err != nil {
-			return Skipped, corrupt(rec, blk, atLine(err, off))
+			return Skipped, corrupt(rec, blk, atLine(err, off).Error())
 		}
 	}
 	if pos != len(blk.Data) {

@@ -16,6 +16,7 @@ var (
 	errNoRoom    = errors.New("the tuple does not fit on the page")
 	errNotNormal = errors.New("the line pointer is not a tuple's")
 	errStorage   = errors.New("a line pointer points outside the page's tuples")
+	errNotOurs   = errors.New("the page does not end as the pages of this resource manager do")
 )
 
 // checkPointers is the sanity check PageAddItemExtended and PageRepairFragmentation begin with.
@@ -210,7 +211,10 @@ func setPrunable(p pg.Page, xid pg.XID) {
 	}
 }
 
-// atLine adds the line pointer to a page error.
-func atLine(err error, off pg.OffsetNumber) string {
-	return fmt.Sprintf("line pointer %d: %v", off, err)
+// atLine adds the line pointer to a page error, if there is one.
+func atLine(err error, off pg.OffsetNumber) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("line pointer %d: %w", off, err)
 }

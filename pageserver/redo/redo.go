@@ -142,6 +142,25 @@ func needsRedo(page pg.Page, rec *wal.Record) (Result, bool) {
 	return Changed, true
 }
 
+// change brings a page that was there before the record past it, unless it is there already: the frame of a redo function around
+// XLogReadBufferForRedo.
+func change(page pg.Page, rec *wal.Record, blk *wal.BlockRef, redo func() error) (Result, error) {
+	if res, ok := needsRedo(page, rec); !ok {
+		return res, nil
+	}
+	return stamp(page, rec, blk, redo())
+}
+
+// stamp ends the redo of a page that was changed or built from nothing: the page has the record from now on, or err says why it
+// cannot have.
+func stamp(page pg.Page, rec *wal.Record, blk *wal.BlockRef, err error) (Result, error) {
+	if err != nil {
+		return Skipped, corrupt(rec, blk, err.Error())
+	}
+	page.SetLSN(rec.End)
+	return Changed, nil
+}
+
 // corrupt refuses a record or the page it meets.
 func corrupt(rec *wal.Record, blk *wal.BlockRef, what string) error {
 	return &pg.CorruptError{

@@ -28,11 +28,7 @@ func applySeq(page pg.Page, rec *wal.Record, blk *wal.BlockRef, _ Env) (Result, 
 	}
 	page.Init(pg.MaxAlign(4))
 	binary.LittleEndian.PutUint32(page[page.Special():], seqMagic)
-	if err := insertItem(page, r.Tuple, 1); err != nil {
-		return Skipped, corrupt(rec, blk, atLine(err, 1))
-	}
-	page.SetLSN(rec.End)
-	return Changed, nil
+	return stamp(page, rec, blk, atLine(insertItem(page, r.Tuple, 1), 1))
 }
 
 // maskTuplesOnly is seq_mask and generic_mask: all but LSN, checksum and free space must be equal.

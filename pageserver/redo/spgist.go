@@ -37,10 +37,8 @@ func applySpgist(page pg.Page, rec *wal.Record, blk *wal.BlockRef, _ Env) (Resul
 	switch {
 	case errors.Is(err, errNoBlock):
 		return Skipped, noBlock(rec, blk)
-	case err != nil:
-		return Skipped, corrupt(rec, blk, err.Error())
-	case res == Changed:
-		page.SetLSN(rec.End)
+	case err != nil || res == Changed:
+		return stamp(page, rec, blk, err)
 	}
 	return res, nil
 }

@@ -10,7 +10,6 @@ import (
 )
 
 var (
-	errNotSpgist      = errors.New("the page is not one of SP-GiST")
 	errNotPlaceholder = errors.New("the tuple to be replaced is not a placeholder")
 	errNoNode         = errors.New("the inner tuple has no such node")
 	errNoLeaf         = errors.New("there is no leaf tuple at the line pointer")
@@ -31,7 +30,7 @@ func spgAdd(page pg.Page, off pg.OffsetNumber, tuple []byte) error {
 	}
 	o, ok := spgistrec.PageOpaque(page)
 	if !ok {
-		return errNotSpgist
+		return errNotOurs
 	}
 	o.AddPlaceholders(-1)
 	return spgReplace(page, off, tuple)
@@ -105,7 +104,7 @@ func spgPutDead(page pg.Page, gone pg.Offsets, first, rest *spgistrec.DeadTuple)
 	}
 	o, ok := spgistrec.PageOpaque(page)
 	if !ok {
-		return errNotSpgist
+		return errNotOurs
 	}
 	var buf [2 * maxIndexTuplesPerPage]byte
 	sorted, err := sortOffsets(gone, &buf)

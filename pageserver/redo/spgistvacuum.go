@@ -85,7 +85,7 @@ func spgVacuumRedirect(page pg.Page, rec *wal.Record) error {
 	}
 	o, ok := spgistrec.PageOpaque(page)
 	if !ok {
-		return errNotSpgist
+		return errNotOurs
 	}
 	for i := range r.ToPlaceholder.Len() {
 		t, err := item(page, r.ToPlaceholder.At(i))

@@ -29,12 +29,12 @@ func applyUpdate(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, erro
 	var old pg.HeapTuple
 	if samePage || blk.ID == 1 {
 		if old, err = updateOld(page, rec, &r, newTID); err != nil {
-			return Skipped, corrupt(rec, blk, "old tuple: "+atLine(err, r.OldOffset))
+			return Skipped, corrupt(rec, blk, "old tuple: "+atLine(err, r.OldOffset).Error())
 		}
 	}
 	if blk.ID == 0 {
 		if err := updateNew(page, rec.XID, blk.Data, &r, old, newTID); err != nil {
-			return Skipped, corrupt(rec, blk, "new tuple: "+atLine(err, r.NewOffset))
+			return Skipped, corrupt(rec, blk, "new tuple: "+atLine(err, r.NewOffset).Error())
 		}
 	}
 	page.SetLSN(rec.End)
