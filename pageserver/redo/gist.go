@@ -210,7 +210,7 @@ func gistPageDelete(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, e
 		if blk.ID == 1 {
 			return deleteItem(page, r.Downlink)
 		}
-		if err := indexPointers(page); err != nil {
+		if err := alignedPointers(page); err != nil {
 			return err
 		}
 		if page.NumItems() != 0 || page.Upper() < gistrec.DeletedSize {

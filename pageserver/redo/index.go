@@ -16,17 +16,6 @@ var (
 	errItemIn = errors.New("a line pointer points outside the page's tuples, or to an odd place")
 )
 
-// indexPointers is the sanity check the PageIndex functions begin with.
-func indexPointers(p pg.Page) error {
-	if err := checkPointers(p); err != nil {
-		return err
-	}
-	if s := int(p.Special()); s != pg.MaxAlign(s) {
-		return errPointers
-	}
-	return nil
-}
-
 // item returns the bytes of a line pointer that has storage, whatever its state.
 func item(p pg.Page, off pg.OffsetNumber) ([]byte, error) {
 	if err := checkPointers(p); err != nil {
@@ -59,41 +48,16 @@ func insertItem(p pg.Page, data []byte, off pg.OffsetNumber) error {
 	}
 	at := pg.PageHeaderSize + 4*(int(off)-1)
 	copy(p[at+4:lower], p[at:lower-4])
-	placeItem(p, data, off, lower, upper, end)
+	copy(placeItem(p, len(data), off, lower, upper, end), data)
 	return nil
-}
-
-// placeItem writes an item between upper and end and its line pointer.
-func placeItem(p pg.Page, data []byte, off pg.OffsetNumber, lower, upper, end int) {
-	p.SetLower(uint16(lower))
-	p.SetUpper(uint16(upper))
-	p.SetItem(off, pg.MakeItemID(upper, pg.LPNormal, len(data)))
-	copy(p[upper:], data)
-	clear(p[upper+len(data) : end])
 }
 
 // overwriteUnused puts an item at line pointer off, which must be unused or one past the last
 // (PageAddItemExtended with PAI_OVERWRITE).
 func overwriteUnused(p pg.Page, data []byte, off pg.OffsetNumber) error {
-	if err := checkPointers(p); err != nil {
-		return err
-	}
-	limit, lower := p.NumItems()+1, int(p.Lower())
-	switch {
-	case off < 1 || int(off) > limit:
-		return errOffset
-	case int(off) == limit:
-		lower = pg.PageHeaderSize + 4*limit
-	case p.Item(off).State() != pg.LPUnused || p.Item(off).Len() != 0:
-		return errUsed
-	}
-	end := int(p.Upper())
-	upper := end - pg.MaxAlign(len(data))
-	if len(data) == 0 || lower > upper {
-		return errNoRoom
-	}
-	placeItem(p, data, off, lower, upper, end)
-	return nil
+	room, err := roomAt(p, len(data), off)
+	copy(room, data)
+	return err
 }
 
 // storedItem is a line pointer whose item the PageIndex functions may move: within the tuples, at an aligned place.
@@ -112,7 +76,7 @@ func storedItem(p pg.Page, off pg.OffsetNumber) (at, size int, err error) {
 
 // deleteItem takes an item away; later line pointers move down by one, and tuples below it move up (PageIndexTupleDelete).
 func deleteItem(p pg.Page, off pg.OffsetNumber) error {
-	if err := indexPointers(p); err != nil {
+	if err := alignedPointers(p); err != nil {
 		return err
 	}
 	at, size, err := storedItem(p, off)
@@ -131,7 +95,7 @@ func deleteItem(p pg.Page, off pg.OffsetNumber) error {
 // deleteItemKeepingNumbers takes an item away and leaves the numbers of the others as they are: its line pointer becomes unused, or
 // goes if it is the last (PageIndexTupleDeleteNoCompact).
 func deleteItemKeepingNumbers(p pg.Page, off pg.OffsetNumber) error {
-	if err := indexPointers(p); err != nil {
+	if err := alignedPointers(p); err != nil {
 		return err
 	}
 	at, size, err := storedItem(p, off)
@@ -167,7 +131,7 @@ func shiftTuples(p pg.Page, at, size int) {
 // replaceItem puts another item in the place of one, whose tuple grows or shrinks (PageIndexTupleOverwrite). The state of the line
 // pointer stays.
 func replaceItem(p pg.Page, off pg.OffsetNumber, data []byte) error {
-	if err := indexPointers(p); err != nil {
+	if err := alignedPointers(p); err != nil {
 		return err
 	}
 	at, size, err := storedItem(p, off)
@@ -200,7 +164,7 @@ func deleteItems(p pg.Page, gone pg.Offsets) error {
 		}
 		return nil
 	}
-	if err := indexPointers(p); err != nil {
+	if err := alignedPointers(p); err != nil {
 		return err
 	}
 	var c compaction

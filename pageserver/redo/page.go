@@ -19,10 +19,21 @@ var (
 	errNotOurs   = errors.New("the page does not end as the pages of this resource manager do")
 )
 
-// checkPointers is the sanity check PageAddItemExtended and PageRepairFragmentation begin with.
+// checkPointers is the sanity check PageAddItemExtended begins with.
 func checkPointers(p pg.Page) error {
 	l, u, s := p.Lower(), p.Upper(), p.Special()
 	if l < pg.PageHeaderSize || l > u || u > s || s > pg.BlockSize {
+		return errPointers
+	}
+	return nil
+}
+
+// alignedPointers is the sanity check PageRepairFragmentation and the PageIndex functions begin with.
+func alignedPointers(p pg.Page) error {
+	if err := checkPointers(p); err != nil {
+		return err
+	}
+	if s := int(p.Special()); s != pg.MaxAlign(s) {
 		return errPointers
 	}
 	return nil
@@ -37,15 +48,24 @@ func tuple(p pg.Page, off pg.OffsetNumber) (pg.HeapTuple, error) {
 	return t, nil
 }
 
-// addItem makes room for size bytes at line pointer off and returns them, to be filled
+// addItem makes room on a heap page for size bytes at line pointer off and returns them, to be filled
 // (PageAddItemExtended with PAI_OVERWRITE | PAI_IS_HEAP).
 func addItem(p pg.Page, size int, off pg.OffsetNumber) (pg.HeapTuple, error) {
+	if off > pg.MaxHeapTuplesPerPage {
+		return nil, errOffset
+	}
+	return roomAt(p, size, off)
+}
+
+// roomAt makes room for size bytes at line pointer off, which must be unused or one past the last, and returns them, to be filled
+// (PageAddItemExtended with PAI_OVERWRITE).
+func roomAt(p pg.Page, size int, off pg.OffsetNumber) ([]byte, error) {
 	if err := checkPointers(p); err != nil {
 		return nil, err
 	}
 	limit, lower := p.NumItems()+1, int(p.Lower())
 	switch {
-	case off < 1 || int(off) > limit || off > pg.MaxHeapTuplesPerPage:
+	case off < 1 || int(off) > limit:
 		return nil, errOffset
 	case int(off) == limit:
 		lower = pg.PageHeaderSize + 4*limit
@@ -54,25 +74,27 @@ func addItem(p pg.Page, size int, off pg.OffsetNumber) (pg.HeapTuple, error) {
 	}
 	end := int(p.Upper())
 	upper := end - pg.MaxAlign(size)
-	if lower > upper {
+	if size == 0 || lower > upper {
 		return nil, errNoRoom
 	}
+	return placeItem(p, size, off, lower, upper, end), nil
+}
+
+// placeItem gives line pointer off size bytes at upper, up to end with their padding, and returns them, to be filled.
+func placeItem(p pg.Page, size int, off pg.OffsetNumber, lower, upper, end int) []byte {
 	p.SetLower(uint16(lower))
 	p.SetUpper(uint16(upper))
 	p.SetItem(off, pg.MakeItemID(upper, pg.LPNormal, size))
 	clear(p[upper+size : end])
-	return pg.HeapTuple(p[upper : upper+size : upper+size]), nil
+	return p[upper : upper+size : upper+size]
 }
 
 // repack moves the tuples together towards the special area, in line pointer order from the end of the page, drops
 // trailing unused line pointers and zeroes what became free (PageRepairFragmentation and compactify_tuples, both of
 // whose ways leave the tuples in this order).
 func repack(p pg.Page) error {
-	if err := checkPointers(p); err != nil {
+	if err := alignedPointers(p); err != nil {
 		return err
-	}
-	if s := int(p.Special()); s != pg.MaxAlign(s) {
-		return errPointers
 	}
 	var c compaction
 	if err := c.gather(p); err != nil {
