@@ -1,7 +1,5 @@
 package pg
 
-import "fmt"
-
 // HeapItems counts a heap page's line pointers after a look at its header (PageIsVerified without the checksum). A page
 // that was never initialised has none. The error is a *CorruptError: a damaged header must not pass for an empty page.
 func (p Page) HeapItems() (int, error) {
@@ -10,7 +8,7 @@ func (p Page) HeapItems() (int, error) {
 	}
 	lower, upper, special := int(p.Lower()), int(p.Upper()), int(p.Special())
 	if lower < PageHeaderSize || lower > upper || upper > special || special > BlockSize {
-		return 0, &CorruptError{What: fmt.Sprintf("page header says lower %d, upper %d, special %d", lower, upper, special)}
+		return 0, Corruptf("page header says lower %d, upper %d, special %d", lower, upper, special)
 	}
 	return p.NumItems(), nil
 }
@@ -20,7 +18,7 @@ func (p Page) HeapItems() (int, error) {
 func (p Page) HeapTuple(off OffsetNumber) (t HeapTuple, ok bool, err error) {
 	if t, ok = p.Tuple(off); !ok && p.Item(off).State() == LPNormal {
 		i := p.Item(off)
-		return nil, false, &CorruptError{What: fmt.Sprintf("line pointer %d leads to %d bytes at %d", off, i.Len(), i.Offset())}
+		return nil, false, Corruptf("line pointer %d leads to %d bytes at %d", off, i.Len(), i.Offset())
 	}
 	return t, ok, nil
 }

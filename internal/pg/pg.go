@@ -198,3 +198,14 @@ func (e *CorruptError) Error() string {
 
 // Unwrap lets errors.Is(err, ErrCorrupt) find it.
 func (e *CorruptError) Unwrap() error { return ErrCorrupt }
+
+// Corruptf is a CorruptError that says what is wrong and not where, which the caller knows. Decoders of records refuse with nothing
+// else.
+func Corruptf(format string, args ...any) error {
+	return &CorruptError{What: fmt.Sprintf(format, args...)}
+}
+
+// BadLength refuses a record, or a part of one, that does not have the length its own fields give it. got and want are bytes.
+func BadLength(what string, got, want int) error {
+	return Corruptf("%s: %d bytes, want %d", what, got, want)
+}

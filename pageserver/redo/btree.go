@@ -101,7 +101,7 @@ func btreeMeta(page pg.Page, _ *wal.Record, blk *wal.BlockRef) error {
 // btreeMetaAlone is btreeMeta for a record that is about the meta page alone and has no main data.
 func btreeMetaAlone(page pg.Page, rec *wal.Record, blk *wal.BlockRef) error {
 	if len(rec.Main) != 0 {
-		return errors.New("the record has main data")
+		return pg.BadLength("META_CLEANUP", len(rec.Main), 0)
 	}
 	return btreeMeta(page, rec, blk)
 }

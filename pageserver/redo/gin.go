@@ -146,7 +146,7 @@ func applyGinVacuumLeaf(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Resul
 	}
 	return changeGin(page, rec, blk, func(p pg.Page, o ginrec.Opaque) error {
 		if len(rec.Main) != 0 {
-			return ginrec.ErrRecord
+			return pg.BadLength("VACUUM_DATA_LEAF_PAGE", len(rec.Main), 0)
 		}
 		if want := uint16(ginrec.PageData | ginrec.PageLeaf); o.Flags()&want != want {
 			return errGinKind

@@ -7,8 +7,6 @@ package brinrec
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 
 	"github.com/tarn-db/tarn/internal/pg"
 )
@@ -26,13 +24,10 @@ const (
 	InitPage = 0x80 // XLOG_BRIN_INIT_PAGE, of OpInsert and OpUpdate: redo builds block 0 from nothing
 )
 
-// ErrLength is what every refusal of this package unwraps to.
-var ErrLength = errors.New("the record does not have the length its layout gives it")
-
 // checkLength is the only way a decoder fails.
 func checkLength(record string, b []byte, want int) error {
 	if len(b) != want {
-		return fmt.Errorf("%s: %d bytes, want %d: %w", record, len(b), want, ErrLength)
+		return pg.BadLength(record, len(b), want)
 	}
 	return nil
 }

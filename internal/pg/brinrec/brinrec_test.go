@@ -57,11 +57,11 @@ func TestDecode(t *testing.T) {
 		if got, err := decode(s.op, main); err != nil || got != s.want {
 			t.Errorf("%#x: %+v, %v", s.op, got, err)
 		}
-		if _, err := decode(s.op, append(main[:len(main):len(main)], 0)); !errors.Is(err, ErrLength) {
+		if _, err := decode(s.op, append(main[:len(main):len(main)], 0)); !errors.Is(err, pg.ErrCorrupt) {
 			t.Errorf("%#x with a byte more: %v", s.op, err)
 		}
 		for n := range main {
-			if _, err := decode(s.op, main[:n]); !errors.Is(err, ErrLength) {
+			if _, err := decode(s.op, main[:n]); !errors.Is(err, pg.ErrCorrupt) {
 				t.Errorf("%#x cut to %d bytes: %v", s.op, n, err)
 			}
 		}
@@ -112,13 +112,13 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// FuzzDecode: no input panics, and what is refused is refused as ErrLength.
+// FuzzDecode: no input panics, and what is refused is refused as corrupt.
 func FuzzDecode(f *testing.F) {
 	for _, s := range samples {
 		f.Add(s.op, b(f, s.main))
 	}
 	f.Fuzz(func(t *testing.T, op uint8, main []byte) {
-		if _, err := decode(op&OpMask, main); err != nil && !errors.Is(err, ErrLength) {
+		if _, err := decode(op&OpMask, main); err != nil && !errors.Is(err, pg.ErrCorrupt) {
 			t.Fatal(err)
 		}
 		_, _ = TupleRange(main)

@@ -7,8 +7,6 @@ package btreerec
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 
 	"github.com/tarn-db/tarn/internal/pg"
 )
@@ -32,14 +30,6 @@ const (
 	OpMetaCleanup    = 0xE0
 )
 
-// ErrLength is what every refusal of this package unwraps to.
-var ErrLength = errors.New("the record does not have the length its own fields give it")
-
-// badLength is the refusal of a record; nothing else in the package fails.
-func badLength(record string, got, want int) error {
-	return fmt.Errorf("%s: %d bytes, want %d: %w", record, got, want, ErrLength)
-}
-
 var le = binary.LittleEndian
 
 // Insert is xl_btree_insert, of INSERT_LEAF, INSERT_UPPER, INSERT_META and INSERT_POST. Block 0 is the page and carries the
@@ -54,7 +44,7 @@ type Insert struct {
 // DecodeInsert reads an insert record's main data.
 func DecodeInsert(main []byte) (Insert, error) {
 	if len(main) != 2 {
-		return Insert{}, badLength("xl_btree_insert", len(main), 2)
+		return Insert{}, pg.BadLength("xl_btree_insert", len(main), 2)
 	}
 	return Insert{Offset: pg.OffsetNumber(le.Uint16(main))}, nil
 }
@@ -63,7 +53,7 @@ func DecodeInsert(main []byte) (Insert, error) {
 func DecodeNewTuple(data []byte) (Tuple, error) {
 	t, err := NewTuple(data)
 	if err == nil && len(t) != len(data) {
-		return nil, badLength("the new tuple", len(data), len(t))
+		return nil, pg.BadLength("the new tuple", len(data), len(t))
 	}
 	return t, err
 }
@@ -74,7 +64,7 @@ func DecodeNewTuple(data []byte) (Tuple, error) {
 //	0 postingoff uint16   2 tuple
 func DecodePostInsert(data []byte) (postingOff int, t Tuple, err error) {
 	if len(data) < 2 {
-		return 0, nil, badLength("the posting list's offset", len(data), 2)
+		return 0, nil, pg.BadLength("the posting list's offset", len(data), 2)
 	}
 	t, err = DecodeNewTuple(data[2:])
 	return int(le.Uint16(data)), t, err
@@ -95,7 +85,7 @@ type Split struct {
 // DecodeSplit reads an OpSplitL or OpSplitR record's main data.
 func DecodeSplit(main []byte) (Split, error) {
 	if len(main) != 10 {
-		return Split{}, badLength("xl_btree_split", len(main), 10)
+		return Split{}, pg.BadLength("xl_btree_split", len(main), 10)
 	}
 	return Split{
 		Level: le.Uint32(main), FirstRight: pg.OffsetNumber(le.Uint16(main[4:])), NewItem: pg.OffsetNumber(le.Uint16(main[6:])),
@@ -116,7 +106,7 @@ func (s Split) DecodeSplitLeft(data []byte, newOnLeft bool) (newItem, highKey Tu
 		return nil, nil, err
 	}
 	if len(rest) != 0 {
-		return nil, nil, badLength("the left page's tuples", len(data), len(data)-len(rest))
+		return nil, nil, pg.BadLength("the left page's tuples", len(data), len(data)-len(rest))
 	}
 	return newItem, highKey, nil
 }
@@ -145,10 +135,10 @@ func (a Intervals) At(i int) Interval {
 //	0 nintervals uint16
 func DecodeDedup(main, data []byte) (Intervals, error) {
 	if len(main) != 2 {
-		return nil, badLength("xl_btree_dedup", len(main), 2)
+		return nil, pg.BadLength("xl_btree_dedup", len(main), 2)
 	}
 	if want := 4 * int(le.Uint16(main)); len(data) != want {
-		return nil, badLength("xl_btree_dedup's intervals", len(data), want)
+		return nil, pg.BadLength("xl_btree_dedup's intervals", len(data), want)
 	}
 	return data, nil
 }
@@ -166,7 +156,7 @@ type HalfDead struct {
 // DecodeHalfDead reads an OpMarkHalfDead record's main data.
 func DecodeHalfDead(main []byte) (HalfDead, error) {
 	if len(main) != 20 {
-		return HalfDead{}, badLength("xl_btree_mark_page_halfdead", len(main), 20)
+		return HalfDead{}, pg.BadLength("xl_btree_mark_page_halfdead", len(main), 20)
 	}
 	return HalfDead{
 		ParentOffset: pg.OffsetNumber(le.Uint16(main)), Leaf: block(main[4:]), Left: block(main[8:]), Right: block(main[12:]),
@@ -191,7 +181,7 @@ type Unlink struct {
 // DecodeUnlink reads an OpUnlinkPage or OpUnlinkPageMeta record's main data.
 func DecodeUnlink(main []byte) (Unlink, error) {
 	if len(main) != 36 {
-		return Unlink{}, badLength("xl_btree_unlink_page", len(main), 36)
+		return Unlink{}, pg.BadLength("xl_btree_unlink_page", len(main), 36)
 	}
 	return Unlink{
 		Left: block(main), Right: block(main[4:]), Level: le.Uint32(main[8:]), SafeXID: pg.FullXID(le.Uint64(main[16:])),
@@ -211,7 +201,7 @@ type NewRoot struct {
 // DecodeNewRoot reads an OpNewRoot record's main data.
 func DecodeNewRoot(main []byte) (NewRoot, error) {
 	if len(main) != 8 {
-		return NewRoot{}, badLength("xl_btree_newroot", len(main), 8)
+		return NewRoot{}, pg.BadLength("xl_btree_newroot", len(main), 8)
 	}
 	return NewRoot{Root: block(main), Level: le.Uint32(main[4:])}, nil
 }
@@ -234,7 +224,7 @@ func DecodeReusePage(major pg.Major, main []byte) (ReusePage, error) {
 		want = 25
 	}
 	if len(main) != want {
-		return ReusePage{}, badLength("xl_btree_reuse_page", len(main), want)
+		return ReusePage{}, pg.BadLength("xl_btree_reuse_page", len(main), want)
 	}
 	return ReusePage{
 		Rel:   pg.RelFileLocator{Spc: pg.OID(le.Uint32(main)), DB: pg.OID(le.Uint32(main[4:])), Rel: pg.OID(le.Uint32(main[8:]))},

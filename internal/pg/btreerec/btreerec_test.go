@@ -115,7 +115,7 @@ func TestExactLength(t *testing.T) {
 			continue
 		}
 		refuse := func(what string, main, data []byte) {
-			if err := decode(s.major, s.op, main, data); !errors.Is(err, ErrLength) {
+			if err := decode(s.major, s.op, main, data); !errors.Is(err, pg.ErrCorrupt) {
 				t.Errorf("%s of %d with %s: %v", s.name, s.major, what, err)
 			}
 		}
@@ -158,7 +158,7 @@ func TestRefusals(t *testing.T) {
 		{"REUSE_PAGE of 15 as of 16", OpReusePage, 16, "7f060000 05000000 00400000 07000000 820c000000000000", ""},
 	}
 	for _, c := range cases {
-		if err := decode(c.major, c.op, b(t, c.main), b(t, c.data)); !errors.Is(err, ErrLength) {
+		if err := decode(c.major, c.op, b(t, c.main), b(t, c.data)); !errors.Is(err, pg.ErrCorrupt) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
@@ -213,13 +213,13 @@ func TestTuples(t *testing.T) {
 	}
 }
 
-// FuzzDecode: no input panics, and what is refused is refused as ErrLength.
+// FuzzDecode: no input panics, and what is refused is refused as corrupt.
 func FuzzDecode(f *testing.F) {
 	for _, s := range samples {
 		f.Add(s.op, uint8(s.major-15), b(f, s.main), b(f, s.data))
 	}
 	f.Fuzz(func(t *testing.T, op, major uint8, main, data []byte) {
-		if err := decode(pg.Major(15+major%4), op, main, data); err != nil && !errors.Is(err, ErrLength) {
+		if err := decode(pg.Major(15+major%4), op, main, data); err != nil && !errors.Is(err, pg.ErrCorrupt) {
 			t.Fatal(err)
 		}
 	})

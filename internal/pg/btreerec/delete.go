@@ -51,7 +51,7 @@ func DecodeDelete(major pg.Major, main, data []byte) (d Delete, err error) {
 		want = 9
 	}
 	if len(main) != want {
-		return d, badLength("xl_btree_delete", len(main), want)
+		return d, pg.BadLength("xl_btree_delete", len(main), want)
 	}
 	d.HasHorizon, d.Horizon, d.CatalogRel = true, pg.XID(le.Uint32(main)), want == 9 && main[8] != 0
 	return d, d.decodeItems(main[4:], data)
@@ -60,7 +60,7 @@ func DecodeDelete(major pg.Major, main, data []byte) (d Delete, err error) {
 // DecodeVacuum reads an OpVacuum record; data is block 0's.
 func DecodeVacuum(main, data []byte) (d Delete, err error) {
 	if len(main) != 4 {
-		return d, badLength("xl_btree_vacuum", len(main), 4)
+		return d, pg.BadLength("xl_btree_vacuum", len(main), 4)
 	}
 	return d, d.decodeItems(main, data)
 }
@@ -69,22 +69,22 @@ func DecodeVacuum(main, data []byte) (d Delete, err error) {
 func (d *Delete) decodeItems(counts, data []byte) error {
 	deleted, updated := 2*int(le.Uint16(counts)), 2*int(le.Uint16(counts[2:]))
 	if len(data) < deleted+updated {
-		return badLength("the offsets of deleted and updated tuples", len(data), deleted+updated)
+		return pg.BadLength("the offsets of deleted and updated tuples", len(data), deleted+updated)
 	}
 	u := Updates{offsets: data[deleted : deleted+updated], entries: data[deleted+updated:]}
 	rest := u.entries
 	for range u.Len() {
 		if len(rest) < 2 {
-			return badLength("xl_btree_update", len(rest), 2)
+			return pg.BadLength("xl_btree_update", len(rest), 2)
 		}
 		n := 2 + 2*int(le.Uint16(rest))
 		if len(rest) < n {
-			return badLength("xl_btree_update", len(rest), n)
+			return pg.BadLength("xl_btree_update", len(rest), n)
 		}
 		rest = rest[n:]
 	}
 	if len(rest) != 0 {
-		return badLength("the deleted and updated tuples", len(data), len(data)-len(rest))
+		return pg.BadLength("the deleted and updated tuples", len(data), len(data)-len(rest))
 	}
 	d.Deleted, d.Updates = data[:deleted], u
 	return nil

@@ -82,7 +82,7 @@ const (
 // DecodeMeta reads the meta page's block data.
 func DecodeMeta(data []byte) (Meta, error) {
 	if len(data) != 28 {
-		return Meta{}, badLength("xl_btree_metadata", len(data), 28)
+		return Meta{}, pg.BadLength("xl_btree_metadata", len(data), 28)
 	}
 	return Meta{
 		Version: le.Uint32(data), Root: block(data[4:]), Level: le.Uint32(data[8:]), FastRoot: block(data[12:]),

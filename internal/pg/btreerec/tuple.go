@@ -29,11 +29,11 @@ const (
 // NewTuple cuts a tuple off the start of b. It is at least its header.
 func NewTuple(b []byte) (Tuple, error) {
 	if len(b) < TupleHeaderSize {
-		return nil, badLength("index tuple", len(b), TupleHeaderSize)
+		return nil, pg.BadLength("index tuple", len(b), TupleHeaderSize)
 	}
 	n := int(le.Uint16(b[6:]) & sizeMask)
 	if n < TupleHeaderSize || n > len(b) {
-		return nil, badLength("index tuple", len(b), max(n, TupleHeaderSize))
+		return nil, pg.BadLength("index tuple", len(b), max(n, TupleHeaderSize))
 	}
 	return Tuple(b[:n:n]), nil
 }
@@ -45,7 +45,7 @@ func NextTuple(b []byte) (t Tuple, rest []byte, err error) {
 	}
 	n := pg.MaxAlign(len(t))
 	if n > len(b) {
-		return nil, nil, badLength("index tuple", len(b), n)
+		return nil, nil, pg.BadLength("index tuple", len(b), n)
 	}
 	return Tuple(b[:n:n]), b[n:], nil
 }

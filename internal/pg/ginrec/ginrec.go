@@ -8,8 +8,6 @@ package ginrec
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 
 	"github.com/tarn-db/tarn/internal/pg"
 )
@@ -34,15 +32,9 @@ const (
 	flagSplitRoot = 0x04 // GIN_SPLIT_ROOT
 )
 
-// ErrRecord is what every refusal of this package unwraps to.
-var ErrRecord = errors.New("the record is not what its own fields say")
-
-func badLength(record string, got, want int) error {
-	return fmt.Errorf("%s: %d bytes, want %d: %w", record, got, want, ErrRecord)
-}
-
+// badValue refuses a record for a value that no server writes.
 func badValue(record, field string, got int) error {
-	return fmt.Errorf("%s: %s %d: %w", record, field, got, ErrRecord)
+	return pg.Corruptf("%s: %s %d", record, field, got)
 }
 
 var le = binary.LittleEndian
@@ -65,14 +57,14 @@ type CreatePostingTree struct{ Segments []byte }
 // DecodeCreatePostingTree reads an OpCreatePostingTree record's main data.
 func DecodeCreatePostingTree(main []byte) (CreatePostingTree, error) {
 	if len(main) < 4 {
-		return CreatePostingTree{}, badLength("ginxlogCreatePostingTree", len(main), 4)
+		return CreatePostingTree{}, pg.BadLength("ginxlogCreatePostingTree", len(main), 4)
 	}
 	size := le.Uint32(main)
 	if size > PostingSizeMax {
 		return CreatePostingTree{}, badValue("ginxlogCreatePostingTree", "size", int(size))
 	}
 	if len(main) != 4+int(size) {
-		return CreatePostingTree{}, badLength("ginxlogCreatePostingTree", len(main), 4+int(size))
+		return CreatePostingTree{}, pg.BadLength("ginxlogCreatePostingTree", len(main), 4+int(size))
 	}
 	return CreatePostingTree{Segments: main[4:]}, nil
 }
@@ -89,7 +81,7 @@ type Insert struct {
 // DecodeInsert reads an OpInsert record's main data.
 func DecodeInsert(main []byte) (r Insert, err error) {
 	if len(main) < 2 {
-		return r, badLength("ginxlogInsert", len(main), 2)
+		return r, pg.BadLength("ginxlogInsert", len(main), 2)
 	}
 	flags := le.Uint16(main)
 	if flags&^(flagIsData|flagIsLeaf) != 0 {
@@ -98,12 +90,12 @@ func DecodeInsert(main []byte) (r Insert, err error) {
 	r = Insert{Data: flags&flagIsData != 0, Leaf: flags&flagIsLeaf != 0, Left: pg.InvalidBlock, Right: pg.InvalidBlock}
 	if r.Leaf {
 		if len(main) != 2 {
-			return r, badLength("ginxlogInsert of a leaf", len(main), 2)
+			return r, pg.BadLength("ginxlogInsert of a leaf", len(main), 2)
 		}
 		return r, nil
 	}
 	if len(main) != 10 {
-		return r, badLength("ginxlogInsert with children", len(main), 10)
+		return r, pg.BadLength("ginxlogInsert with children", len(main), 10)
 	}
 	r.Left, r.Right = blockID(main[2:]), blockID(main[6:])
 	return r, nil
@@ -121,14 +113,14 @@ type InsertEntry struct {
 // DecodeInsertEntry reads block 0's data of an Insert into the entry tree.
 func DecodeInsertEntry(data []byte) (InsertEntry, error) {
 	if len(data) < 4 {
-		return InsertEntry{}, badLength("ginxlogInsertEntry", len(data), 4)
+		return InsertEntry{}, pg.BadLength("ginxlogInsertEntry", len(data), 4)
 	}
 	size, err := tupleSize(data[4:])
 	if err != nil {
 		return InsertEntry{}, err
 	}
 	if len(data) != 4+size {
-		return InsertEntry{}, badLength("ginxlogInsertEntry", len(data), 4+size)
+		return InsertEntry{}, pg.BadLength("ginxlogInsertEntry", len(data), 4+size)
 	}
 	return InsertEntry{Offset: pg.OffsetNumber(le.Uint16(data)), Delete: data[2] != 0, Tuple: data[4:]}, nil
 }
@@ -144,7 +136,7 @@ type InsertPosting struct {
 // DecodeInsertPosting reads block 0's data of an Insert above a posting tree's leaves.
 func DecodeInsertPosting(data []byte) (InsertPosting, error) {
 	if len(data) != 2+PostingItemSize {
-		return InsertPosting{}, badLength("ginxlogInsertDataInternal", len(data), 2+PostingItemSize)
+		return InsertPosting{}, pg.BadLength("ginxlogInsertDataInternal", len(data), 2+PostingItemSize)
 	}
 	return InsertPosting{Offset: pg.OffsetNumber(le.Uint16(data)), Item: data[2:]}, nil
 }
@@ -158,7 +150,7 @@ type Split struct{ Data, Leaf, Root bool }
 // DecodeSplit reads an OpSplit record's main data.
 func DecodeSplit(main []byte) (Split, error) {
 	if len(main) != 28 {
-		return Split{}, badLength("ginxlogSplit", len(main), 28)
+		return Split{}, pg.BadLength("ginxlogSplit", len(main), 28)
 	}
 	flags := le.Uint16(main[24:])
 	if flags&^(flagIsData|flagIsLeaf|flagSplitRoot) != 0 {
@@ -179,7 +171,7 @@ type DeletePage struct {
 // DecodeDeletePage reads an OpDeletePage record's main data.
 func DecodeDeletePage(main []byte) (DeletePage, error) {
 	if len(main) != 12 {
-		return DeletePage{}, badLength("ginxlogDeletePage", len(main), 12)
+		return DeletePage{}, pg.BadLength("ginxlogDeletePage", len(main), 12)
 	}
 	return DeletePage{
 		ParentOffset: pg.OffsetNumber(le.Uint16(main)), RightLink: pg.BlockNumber(le.Uint32(main[4:])), DeleteXID: pg.XID(le.Uint32(main[8:])),

@@ -81,11 +81,11 @@ func TestExactLength(t *testing.T) {
 		if err := decode(s.what, data); err != nil {
 			t.Errorf("%s: %v", s.what, err)
 		}
-		if err := decode(s.what, append(data[:len(data):len(data)], 0)); !errors.Is(err, ErrRecord) {
+		if err := decode(s.what, append(data[:len(data):len(data)], 0)); !errors.Is(err, pg.ErrCorrupt) {
 			t.Errorf("%s with a byte more: %v", s.what, err)
 		}
 		for n := range data {
-			if err := decode(s.what, data[:n]); !errors.Is(err, ErrRecord) {
+			if err := decode(s.what, data[:n]); !errors.Is(err, pg.ErrCorrupt) {
 				t.Errorf("%s cut to %d bytes: %v", s.what, n, err)
 			}
 		}
@@ -111,7 +111,7 @@ func TestRefusals(t *testing.T) {
 		"a tuple of no length":           {"two tuples", "0000 0000 0100 0800 0000 0000 0200 0000"},
 		"a negative count for the tail":  {"UPDATE_META_PAGE", "7f060000 05000000 00400000 00000000" + meta + "ffffffff ffffffff ffffffff 00000000"},
 	} {
-		if err := decode(s.what, b(t, s.data)); !errors.Is(err, ErrRecord) {
+		if err := decode(s.what, b(t, s.data)); !errors.Is(err, pg.ErrCorrupt) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -150,14 +150,14 @@ func TestFields(t *testing.T) {
 	}
 }
 
-// FuzzDecode: no input panics, and what is refused is refused as ErrRecord.
+// FuzzDecode: no input panics, and what is refused is refused as corrupt.
 func FuzzDecode(f *testing.F) {
 	for _, s := range samples {
 		f.Add(b(f, s.data))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, s := range samples {
-			if err := decode(s.what, data); err != nil && !errors.Is(err, ErrRecord) {
+			if err := decode(s.what, data); err != nil && !errors.Is(err, pg.ErrCorrupt) {
 				t.Fatalf("%s: %v", s.what, err)
 			}
 		}

@@ -16,7 +16,7 @@ type UpdateMeta struct {
 // DecodeUpdateMeta reads an OpUpdateMetaPage record's main data.
 func DecodeUpdateMeta(main []byte) (UpdateMeta, error) {
 	if len(main) != 88 {
-		return UpdateMeta{}, badLength("ginxlogUpdateMeta", len(main), 88)
+		return UpdateMeta{}, pg.BadLength("ginxlogUpdateMeta", len(main), 88)
 	}
 	r := UpdateMeta{
 		Metadata: main[16 : 16+MetaSize],
@@ -39,7 +39,7 @@ type InsertListPage struct {
 // DecodeInsertListPage reads an OpInsertListPage record's main data.
 func DecodeInsertListPage(main []byte) (InsertListPage, error) {
 	if len(main) != 8 {
-		return InsertListPage{}, badLength("ginxlogInsertListPage", len(main), 8)
+		return InsertListPage{}, pg.BadLength("ginxlogInsertListPage", len(main), 8)
 	}
 	r := InsertListPage{RightLink: pg.BlockNumber(le.Uint32(main)), Count: int(int32(le.Uint32(main[4:])))}
 	if r.Count < 0 {
@@ -60,7 +60,7 @@ type DeleteListPages struct {
 // DecodeDeleteListPages reads an OpDeleteListPages record's main data.
 func DecodeDeleteListPages(main []byte) (DeleteListPages, error) {
 	if len(main) != 64 {
-		return DeleteListPages{}, badLength("ginxlogDeleteListPages", len(main), 64)
+		return DeleteListPages{}, pg.BadLength("ginxlogDeleteListPages", len(main), 64)
 	}
 	r := DeleteListPages{Metadata: main[:MetaSize], Count: int(int32(le.Uint32(main[56:])))}
 	if r.Count < 0 {
@@ -75,11 +75,11 @@ const TupleHeaderSize = 8
 // tupleSize is the length of the index tuple that b begins with (IndexTupleSize).
 func tupleSize(b []byte) (int, error) {
 	if len(b) < TupleHeaderSize {
-		return 0, badLength("an index tuple", len(b), TupleHeaderSize)
+		return 0, pg.BadLength("an index tuple", len(b), TupleHeaderSize)
 	}
 	size := int(le.Uint16(b[6:]) & 0x1FFF)
 	if size < TupleHeaderSize || size > len(b) {
-		return 0, badLength("an index tuple", len(b), size)
+		return 0, pg.BadLength("an index tuple", len(b), size)
 	}
 	return size, nil
 }
@@ -98,7 +98,7 @@ func DecodeTuples(data []byte, count int) (Tuples, error) {
 		left = left[size:]
 	}
 	if len(left) != 0 {
-		return Tuples{}, badLength("the pending list's tuples", len(data), len(data)-len(left))
+		return Tuples{}, pg.BadLength("the pending list's tuples", len(data), len(data)-len(left))
 	}
 	return Tuples{rest: data}, nil
 }

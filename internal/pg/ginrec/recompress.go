@@ -1,5 +1,7 @@
 package ginrec
 
+import "github.com/tarn-db/tarn/internal/pg"
+
 // What an Action does to a posting list segment (GIN_SEGMENT_*).
 const (
 	SegmentDelete   = 1
@@ -25,7 +27,7 @@ type Recompress struct{ rest []byte }
 // DecodeRecompress reads block 0's data of an Insert on a posting tree's leaf, or of VACUUM_DATA_LEAF_PAGE.
 func DecodeRecompress(data []byte) (Recompress, error) {
 	if len(data) < 2 {
-		return Recompress{}, badLength("ginxlogRecompressDataLeaf", len(data), 2)
+		return Recompress{}, pg.BadLength("ginxlogRecompressDataLeaf", len(data), 2)
 	}
 	r := Recompress{rest: data[2:]}
 	left := r
@@ -36,7 +38,7 @@ func DecodeRecompress(data []byte) (Recompress, error) {
 		left.Next()
 	}
 	if len(left.rest) != 0 {
-		return Recompress{}, badLength("ginxlogRecompressDataLeaf", len(data), len(data)-len(left.rest))
+		return Recompress{}, pg.BadLength("ginxlogRecompressDataLeaf", len(data), len(data)-len(left.rest))
 	}
 	return r, nil
 }
@@ -44,7 +46,7 @@ func DecodeRecompress(data []byte) (Recompress, error) {
 // check refuses a next action that is cut or not known.
 func (r *Recompress) check() error {
 	if len(r.rest) < 2 {
-		return badLength("ginxlogSegmentAction", len(r.rest), 2)
+		return pg.BadLength("ginxlogSegmentAction", len(r.rest), 2)
 	}
 	kind, data := r.rest[1], r.rest[2:]
 	switch kind {
@@ -52,12 +54,12 @@ func (r *Recompress) check() error {
 		return nil
 	case SegmentInsert, SegmentReplace:
 		if SegmentSize(data) == 0 {
-			return badLength("a segment", len(data), segmentHeaderSize)
+			return pg.BadLength("a segment", len(data), segmentHeaderSize)
 		}
 		return nil
 	case SegmentAddItems:
 		if len(data) < 2 || len(data) < 2+ItemPointerSize*int(le.Uint16(data)) {
-			return badLength("the items to add", len(data), 2)
+			return pg.BadLength("the items to add", len(data), 2)
 		}
 		return nil
 	}

@@ -8,8 +8,6 @@ package gistrec
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 
 	"github.com/tarn-db/tarn/internal/pg"
 )
@@ -23,14 +21,6 @@ const (
 	OpPageDelete = 0x60
 	OpAssignLSN  = 0x70 // names no block: makes the WAL move on (gistGetFakeLSN)
 )
-
-// ErrLength is what every refusal of this package unwraps to.
-var ErrLength = errors.New("the record does not have the length its own fields give it")
-
-// badLength is the refusal of a record; nothing else in the package fails.
-func badLength(record string, got, want int) error {
-	return fmt.Errorf("%s: %d bytes, want %d: %w", record, got, want, ErrLength)
-}
 
 var le = binary.LittleEndian
 
@@ -62,12 +52,12 @@ func tuples(record string, b []byte, n int) (Tuples, error) {
 	for range n {
 		_, after, ok := rest.Next()
 		if !ok {
-			return nil, badLength(record+"'s tuples", len(rest), tupleHeaderSize)
+			return nil, pg.BadLength(record+"'s tuples", len(rest), tupleHeaderSize)
 		}
 		rest = after
 	}
 	if len(rest) != 0 {
-		return nil, badLength(record+"'s tuples", len(b), len(b)-len(rest))
+		return nil, pg.BadLength(record+"'s tuples", len(b), len(b)-len(rest))
 	}
 	return b, nil
 }
@@ -87,7 +77,7 @@ type PageUpdate struct {
 // CheckPageUpdate refuses the main data of what is no OpPageUpdate record; block 1 needs no more.
 func CheckPageUpdate(main []byte) error {
 	if len(main) != 4 {
-		return badLength("gistxlogPageUpdate", len(main), 4)
+		return pg.BadLength("gistxlogPageUpdate", len(main), 4)
 	}
 	return nil
 }
@@ -99,7 +89,7 @@ func DecodePageUpdate(main, data []byte) (u PageUpdate, err error) {
 	}
 	gone, inserted := int(le.Uint16(main)), int(le.Uint16(main[2:]))
 	if len(data) < 2*gone {
-		return u, badLength("gistxlogPageUpdate's offsets", len(data), 2*gone)
+		return u, pg.BadLength("gistxlogPageUpdate's offsets", len(data), 2*gone)
 	}
 	u.Gone, u.Replaces = data[:2*gone], gone == 1 && inserted == 1
 	u.New, err = tuples("gistxlogPageUpdate", data[2*gone:], inserted)
@@ -123,10 +113,10 @@ func DecodeDelete(major pg.Major, main []byte) (d Delete, err error) {
 		head = 8
 	}
 	if len(main) < head {
-		return d, badLength("gistxlogDelete", len(main), head)
+		return d, pg.BadLength("gistxlogDelete", len(main), head)
 	}
 	if want := head + 2*int(le.Uint16(main[4:])); len(main) != want {
-		return d, badLength("gistxlogDelete", len(main), want)
+		return d, pg.BadLength("gistxlogDelete", len(main), want)
 	}
 	d.Horizon, d.Gone = pg.XID(le.Uint32(main)), main[head:]
 	if major >= pg.PG16 {
@@ -151,7 +141,7 @@ type PageSplit struct {
 // DecodePageSplit reads an OpPageSplit record's main data.
 func DecodePageSplit(main []byte) (PageSplit, error) {
 	if len(main) != 24 {
-		return PageSplit{}, badLength("gistxlogPageSplit", len(main), 24)
+		return PageSplit{}, pg.BadLength("gistxlogPageSplit", len(main), 24)
 	}
 	return PageSplit{
 		RightLink: pg.BlockNumber(le.Uint32(main)), NSN: pg.LSN(le.Uint64(main[8:])), Leaf: main[16] != 0,
@@ -164,11 +154,11 @@ func DecodePageSplit(main []byte) (PageSplit, error) {
 //	0 count int32   4 tuples
 func DecodeSplitTuples(data []byte) (Tuples, error) {
 	if len(data) < 4 {
-		return nil, badLength("gistxlogPageSplit's page", len(data), 4)
+		return nil, pg.BadLength("gistxlogPageSplit's page", len(data), 4)
 	}
 	n := le.Uint32(data)
 	if int64(n) > int64(len(data)/tupleHeaderSize) {
-		return nil, badLength("gistxlogPageSplit's page", len(data), 4+tupleHeaderSize)
+		return nil, pg.BadLength("gistxlogPageSplit's page", len(data), 4+tupleHeaderSize)
 	}
 	return tuples("gistxlogPageSplit", data[4:], int(n))
 }
@@ -184,7 +174,7 @@ type PageDelete struct {
 // DecodePageDelete reads an OpPageDelete record's main data.
 func DecodePageDelete(main []byte) (PageDelete, error) {
 	if len(main) != 10 {
-		return PageDelete{}, badLength("gistxlogPageDelete", len(main), 10)
+		return PageDelete{}, pg.BadLength("gistxlogPageDelete", len(main), 10)
 	}
 	return PageDelete{XID: le.Uint64(main), Downlink: pg.OffsetNumber(le.Uint16(main[8:]))}, nil
 }

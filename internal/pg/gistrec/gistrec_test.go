@@ -72,22 +72,22 @@ func TestExactLength(t *testing.T) {
 		if err := decode(s.major, s.op, main, data); err != nil {
 			t.Errorf("%s: %v", s.what, err)
 		}
-		if err := decode(s.major, s.op, append(main[:len(main):len(main)], 0), data); !errors.Is(err, ErrLength) {
+		if err := decode(s.major, s.op, append(main[:len(main):len(main)], 0), data); !errors.Is(err, pg.ErrCorrupt) {
 			t.Errorf("%s with a byte more: %v", s.what, err)
 		}
 		for n := range main {
-			if err := decode(s.major, s.op, main[:n], data); !errors.Is(err, ErrLength) {
+			if err := decode(s.major, s.op, main[:n], data); !errors.Is(err, pg.ErrCorrupt) {
 				t.Errorf("%s cut to %d bytes: %v", s.what, n, err)
 			}
 		}
 		if s.data == "" {
 			continue
 		}
-		if err := decode(s.major, s.op, main, append(data[:len(data):len(data)], 0)); !errors.Is(err, ErrLength) {
+		if err := decode(s.major, s.op, main, append(data[:len(data):len(data)], 0)); !errors.Is(err, pg.ErrCorrupt) {
 			t.Errorf("%s with a byte more of data: %v", s.what, err)
 		}
 		for n := range data {
-			if err := decode(s.major, s.op, main, data[:n]); !errors.Is(err, ErrLength) {
+			if err := decode(s.major, s.op, main, data[:n]); !errors.Is(err, pg.ErrCorrupt) {
 				t.Errorf("%s with data cut to %d bytes: %v", s.what, n, err)
 			}
 		}
@@ -110,7 +110,7 @@ func TestRefusals(t *testing.T) {
 		"a negative count of tuples":     {pg.PG15, OpPageSplit, split, "ffffffff"},
 		"a split page's count too large": {pg.PG15, OpPageSplit, split, "02000000" + tuple16},
 	} {
-		if err := decode(s.major, s.op, b(t, s.main), b(t, s.data)); !errors.Is(err, ErrLength) {
+		if err := decode(s.major, s.op, b(t, s.main), b(t, s.data)); !errors.Is(err, pg.ErrCorrupt) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -158,13 +158,13 @@ func TestOpaque(t *testing.T) {
 	}
 }
 
-// FuzzDecode: no input panics, and what is refused is refused as ErrLength.
+// FuzzDecode: no input panics, and what is refused is refused as corrupt.
 func FuzzDecode(f *testing.F) {
 	for _, s := range samples {
 		f.Add(uint8(s.major), s.op, b(f, s.main), b(f, s.data))
 	}
 	f.Fuzz(func(t *testing.T, major, op uint8, main, data []byte) {
-		if err := decode(pg.Major(15+major%4), op&0xF0, main, data); err != nil && !errors.Is(err, ErrLength) {
+		if err := decode(pg.Major(15+major%4), op&0xF0, main, data); err != nil && !errors.Is(err, pg.ErrCorrupt) {
 			t.Fatal(err)
 		}
 	})

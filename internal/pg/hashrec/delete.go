@@ -35,17 +35,17 @@ type VacuumOnePage struct {
 func DecodeVacuumOnePage(major pg.Major, main []byte) (r VacuumOnePage, err error) {
 	const record, header = "xl_hash_vacuum_one_page", 8
 	if len(main) < header {
-		return r, refuse("%s: %d bytes, want %d and more", record, len(main), header)
+		return r, pg.Corruptf("%s: %d bytes, want %d and more", record, len(main), header)
 	}
 	n := le.Uint32(main[4:])
 	if major >= pg.PG16 {
 		n &= 0xFFFF
 		if main[6] > 1 {
-			return r, refuse("%s: a bool is neither 0 nor 1", record)
+			return r, pg.Corruptf("%s: a bool is neither 0 nor 1", record)
 		}
 	}
 	if uint64(len(main)) != header+2*uint64(n) {
-		return r, refuse("%s: %d bytes for %d line pointers", record, len(main), n)
+		return r, pg.Corruptf("%s: %d bytes for %d line pointers", record, len(main), n)
 	}
 	return VacuumOnePage{Horizon: pg.XID(le.Uint32(main)), Offsets: pg.Offsets(main[header:])}, nil
 }

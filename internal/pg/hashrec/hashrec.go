@@ -1,14 +1,12 @@
 // Package hashrec decodes the WAL records of hash indexes (access/hash_xlog.h): one struct per record for all majors.
 //
 // A decoder takes the main data, or a block's data, whole and must consume it exactly; what is shorter or longer, or holds a
-// value that cannot be, is ErrRecord, never a guess: a minor release may add to a record without a new WAL magic. Slices in
+// value that cannot be, is a *pg.CorruptError, never a guess: a minor release may add to a record without a new WAL magic. Slices in
 // a result are views of the record.
 package hashrec
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 
 	"github.com/tarn-db/tarn/internal/pg"
 )
@@ -30,9 +28,6 @@ const (
 	OpVacuumOnePage     = 0xC0
 )
 
-// ErrRecord is what every refusal unwraps to.
-var ErrRecord = errors.New("not laid out as this record type is")
-
 var le = binary.LittleEndian
 
 // fields walks main data of a fixed length, which the caller has checked.
@@ -44,7 +39,7 @@ type fields struct {
 // fixed begins on main data that must be size bytes long.
 func fixed(record string, main []byte, size int) (fields, error) {
 	if len(main) != size {
-		return fields{}, refuse("%s: %d bytes, want %d", record, len(main), size)
+		return fields{}, pg.BadLength(record, len(main), size)
 	}
 	return fields{rest: main}, nil
 }
@@ -68,19 +63,15 @@ func (f *fields) bool() bool {
 // done is the verdict on the values read.
 func (f *fields) done(record string) error {
 	if f.bad {
-		return refuse("%s: a bool is neither 0 nor 1", record)
+		return pg.Corruptf("%s: a bool is neither 0 nor 1", record)
 	}
 	return nil
-}
-
-func refuse(format string, args ...any) error {
-	return fmt.Errorf(format+": %w", append(args, ErrRecord)...)
 }
 
 // None checks the main data, or a block's, of a record that has none.
 func None(data []byte) error {
 	if len(data) != 0 {
-		return refuse("%d bytes of data, want none", len(data))
+		return pg.BadLength("data", len(data), 0)
 	}
 	return nil
 }
@@ -88,7 +79,7 @@ func None(data []byte) error {
 // Uint32 reads a block's data that is one number: a bucket, or the number of a bit.
 func Uint32(data []byte) (uint32, error) {
 	if len(data) != 4 {
-		return 0, refuse("%d bytes of data, want 4", len(data))
+		return 0, pg.BadLength("data", len(data), 4)
 	}
 	return le.Uint32(data), nil
 }
@@ -96,7 +87,7 @@ func Uint32(data []byte) (uint32, error) {
 // Offsets reads a block's data that is line pointer numbers and nothing else.
 func Offsets(data []byte) (pg.Offsets, error) {
 	if len(data)%2 != 0 {
-		return nil, refuse("%d bytes of line pointer numbers", len(data))
+		return nil, pg.Corruptf("%d bytes of line pointer numbers", len(data))
 	}
 	return pg.Offsets(data), nil
 }

@@ -81,11 +81,11 @@ func TestExactLength(t *testing.T) {
 		if err := decode(s.major, s.op, main); err != nil {
 			t.Errorf("%#02x of %d: %v", s.op, s.major, err)
 		}
-		if err := decode(s.major, s.op, append(main[:len(main):len(main)], 0)); !errors.Is(err, ErrRecord) {
+		if err := decode(s.major, s.op, append(main[:len(main):len(main)], 0)); !errors.Is(err, pg.ErrCorrupt) {
 			t.Errorf("%#02x of %d with a byte more: %v", s.op, s.major, err)
 		}
 		for n := range main {
-			if err := decode(s.major, s.op, main[:n]); !errors.Is(err, ErrRecord) {
+			if err := decode(s.major, s.op, main[:n]); !errors.Is(err, pg.ErrCorrupt) {
 				t.Errorf("%#02x of %d cut to %d bytes: %v", s.op, s.major, n, err)
 			}
 		}
@@ -109,7 +109,7 @@ func TestRefusedValues(t *testing.T) {
 		{OpVacuumOnePage, 15, "820c0000 02000100 0300 0500"}, // 16's layout
 		{OpVacuumOnePage, 16, "820c0000 0200 02 00 0300 0500"},
 	} {
-		if err := decode(s.major, s.op, b(t, s.main)); !errors.Is(err, ErrRecord) {
+		if err := decode(s.major, s.op, b(t, s.main)); !errors.Is(err, pg.ErrCorrupt) {
 			t.Errorf("%#02x of %d %s: %v", s.op, s.major, s.main, err)
 		}
 	}
@@ -158,7 +158,7 @@ func TestSplitMeta(t *testing.T) {
 		if m, err := r.DecodeMeta(data); err != nil || m != s.want {
 			t.Errorf("flags %s: %+v %v", flags, m, err)
 		}
-		if _, err := r.DecodeMeta(append(data, 0)); !errors.Is(err, ErrRecord) {
+		if _, err := r.DecodeMeta(append(data, 0)); !errors.Is(err, pg.ErrCorrupt) {
 			t.Errorf("flags %s with a byte more: %v", flags, err)
 		}
 	}
@@ -199,13 +199,13 @@ func TestMovedTuples(t *testing.T) {
 		"fewer numbers than tuples":    {"03", 1},
 		"a tuple larger than is there": {"0300 000000000100 1900 0102030405060708 0102030405060708", 1},
 	} {
-		if _, _, err := moved(b(t, s.data), s.n); !errors.Is(err, ErrRecord) {
+		if _, _, err := moved(b(t, s.data), s.n); !errors.Is(err, pg.ErrCorrupt) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 }
 
-// FuzzDecode: no input panics or goes on for ever, and what is refused is refused as ErrRecord.
+// FuzzDecode: no input panics or goes on for ever, and what is refused is refused as corrupt.
 func FuzzDecode(f *testing.F) {
 	for _, s := range samples {
 		f.Add(uint8(s.major), s.op, uint16(1), b(f, s.main))
@@ -217,7 +217,7 @@ func FuzzDecode(f *testing.F) {
 		_, errOffsets := Offsets(data)
 		_, errMeta := (&SplitAllocatePage{flags: op & 3}).DecodeMeta(data)
 		for _, err := range []error{decode(pg.Major(15+major%4), op&0xF0, data), errMoved, errNumber, errOffsets, errMeta} {
-			if err != nil && !errors.Is(err, ErrRecord) {
+			if err != nil && !errors.Is(err, pg.ErrCorrupt) {
 				t.Fatal(err)
 			}
 		}

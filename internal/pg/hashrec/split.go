@@ -1,5 +1,7 @@
 package hashrec
 
+import "github.com/tarn-db/tarn/internal/pg"
+
 // Flags of SplitAllocatePage (XLH_SPLIT_META_UPDATE_*).
 const (
 	splitMetaMasks      = 0x01
@@ -25,7 +27,7 @@ func DecodeSplitAllocatePage(main []byte) (r SplitAllocatePage, err error) {
 	}
 	r = SplitAllocatePage{NewBucket: f.u32(), OldFlag: f.u16(), NewFlag: f.u16(), flags: f.u8()}
 	if r.flags&^(splitMetaMasks|splitMetaSplitPoint) != 0 {
-		return r, refuse("%s: unknown flags %#x", record, r.flags)
+		return r, pg.Corruptf("%s: unknown flags %#x", record, r.flags)
 	}
 	return r, nil
 }

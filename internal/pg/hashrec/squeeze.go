@@ -65,7 +65,7 @@ type MovedTuples struct {
 // DecodeMovedTuples reads a block's data of n tuples.
 func DecodeMovedTuples(data []byte, n int) (m MovedTuples, err error) {
 	if len(data) < 2*n {
-		return m, refuse("%d bytes of data for %d tuples", len(data), n)
+		return m, pg.Corruptf("%d bytes of data for %d tuples", len(data), n)
 	}
 	return MovedTuples{offsets: pg.Offsets(data[:2*n]), tuples: data[2*n:]}, nil
 }
@@ -76,11 +76,11 @@ func (m *MovedTuples) More() bool { return len(m.offsets) > 0 || len(m.tuples) >
 // Next takes the next tuple, with its padding, as it is stored.
 func (m *MovedTuples) Next() (off pg.OffsetNumber, tuple []byte, err error) {
 	if len(m.offsets) == 0 || len(m.tuples) < indexTupleHeaderSize {
-		return 0, nil, refuse("%d line pointer numbers and %d bytes of tuples are left", m.offsets.Len(), len(m.tuples))
+		return 0, nil, pg.Corruptf("%d line pointer numbers and %d bytes of tuples are left", m.offsets.Len(), len(m.tuples))
 	}
 	size := pg.MaxAlign(int(le.Uint16(m.tuples[6:]) & indexSizeMask))
 	if size < indexTupleHeaderSize || size > len(m.tuples) {
-		return 0, nil, refuse("an index tuple of %d bytes, %d are left", size, len(m.tuples))
+		return 0, nil, pg.Corruptf("an index tuple of %d bytes, %d are left", size, len(m.tuples))
 	}
 	off, tuple = m.offsets.At(0), m.tuples[:size:size]
 	m.offsets, m.tuples = m.offsets[2:], m.tuples[size:]

@@ -40,7 +40,7 @@ func (f *Freeze) check() error {
 		n += int(le.Uint16(f.plans[at+10:]))
 	}
 	if len(f.offsets) != 2*n {
-		return badLength("the freeze plans' offsets", len(f.offsets), 2*n)
+		return pg.BadLength("the freeze plans' offsets", len(f.offsets), 2*n)
 	}
 	return nil
 }

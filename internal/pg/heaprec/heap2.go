@@ -17,7 +17,7 @@ type Visible struct {
 // DecodeVisible reads an Op2Visible record's main data.
 func DecodeVisible(main []byte) (Visible, error) {
 	if len(main) != 5 {
-		return Visible{}, badLength("xl_heap_visible", len(main), 5)
+		return Visible{}, pg.BadLength("xl_heap_visible", len(main), 5)
 	}
 	return Visible{Horizon: pg.XID(le.Uint32(main)), Flags: main[4]}, nil
 }
@@ -34,7 +34,7 @@ type MultiInsert struct {
 // DecodeMultiInsert reads an Op2MultiInsert record's main data; info is its xl_info.
 func DecodeMultiInsert(main []byte, info uint8) (MultiInsert, error) {
 	if len(main) < 4 {
-		return MultiInsert{}, badLength("xl_heap_multi_insert", len(main), 4)
+		return MultiInsert{}, pg.BadLength("xl_heap_multi_insert", len(main), 4)
 	}
 	m := MultiInsert{Flags: main[0], N: int(le.Uint16(main[2:]))}
 	want := 4
@@ -43,7 +43,7 @@ func DecodeMultiInsert(main []byte, info uint8) (MultiInsert, error) {
 		m.Offsets = pg.Offsets(main[4:])
 	}
 	if len(main) != want {
-		return MultiInsert{}, badLength("xl_heap_multi_insert", len(main), want)
+		return MultiInsert{}, pg.BadLength("xl_heap_multi_insert", len(main), want)
 	}
 	return m, nil
 }
@@ -69,12 +69,12 @@ type MultiTuple struct {
 func DecodeMultiTuple(data []byte, at int) (t MultiTuple, next int, err error) {
 	at += at & 1
 	if at+7 > len(data) {
-		return t, 0, badLength("xl_multi_insert_tuple", len(data)-at, 7)
+		return t, 0, pg.BadLength("xl_multi_insert_tuple", len(data)-at, 7)
 	}
 	n := int(le.Uint16(data[at:]))
 	next = at + 7 + n
 	if next > len(data) {
-		return t, 0, badLength("xl_multi_insert_tuple", len(data)-at, 7+n)
+		return t, 0, pg.BadLength("xl_multi_insert_tuple", len(data)-at, 7+n)
 	}
 	t.Header = TupleHeader{Infomask2: le.Uint16(data[at+2:]), Infomask: le.Uint16(data[at+4:]), Hoff: data[at+6]}
 	t.Data = data[at+7 : next]
@@ -145,7 +145,7 @@ func DecodePrune(major pg.Major, main, data []byte, info uint8) (Prune, error) {
 // decodePrune17 mirrors heap_xlog_deserialize_prune_and_freeze.
 func decodePrune17(main, data []byte) (p Prune, err error) {
 	if len(main) < 2 {
-		return p, badLength("xl_heap_prune", len(main), 2)
+		return p, pg.BadLength("xl_heap_prune", len(main), 2)
 	}
 	flags, want := main[1], 2
 	p.Reason, p.CatalogRel, p.Repack = main[0], flags&xlhpCatalogRel != 0, flags&xlhpCleanupLock != 0
@@ -153,10 +153,10 @@ func decodePrune17(main, data []byte) (p Prune, err error) {
 		want += 4
 	}
 	if flags&^xlhpKnown != 0 {
-		return p, fmt.Errorf("xl_heap_prune: flags %#x are not known: %w", flags, ErrLength)
+		return p, pg.Corruptf("xl_heap_prune: flags %#x are not known", flags)
 	}
 	if len(main) != want {
-		return p, badLength("xl_heap_prune", len(main), want)
+		return p, pg.BadLength("xl_heap_prune", len(main), want)
 	}
 	if p.HasHorizon = flags&xlhpHorizon != 0; p.HasHorizon {
 		p.Horizon = pg.XID(le.Uint32(main[2:]))
@@ -164,11 +164,11 @@ func decodePrune17(main, data []byte) (p Prune, err error) {
 	rest := data
 	if flags&xlhpFreezePlans != 0 {
 		if len(rest) < 4 {
-			return p, badLength("xlhp_freeze_plans", len(rest), 4)
+			return p, pg.BadLength("xlhp_freeze_plans", len(rest), 4)
 		}
 		n := int(le.Uint16(rest)) * planSize
 		if rest = rest[4:]; len(rest) < n {
-			return p, badLength("xlhp_freeze_plans", len(rest), n)
+			return p, pg.BadLength("xlhp_freeze_plans", len(rest), n)
 		}
 		p.Freeze.plans, rest = rest[:n], rest[n:]
 	}
@@ -191,11 +191,11 @@ func pruneItems(b []byte, present bool, size int) (pg.Offsets, []byte, error) {
 		return nil, b, nil
 	}
 	if len(b) < 2 {
-		return nil, nil, badLength("xlhp_prune_items", len(b), 2)
+		return nil, nil, pg.BadLength("xlhp_prune_items", len(b), 2)
 	}
 	n := int(le.Uint16(b)) * size
 	if b = b[2:]; len(b) < n {
-		return nil, nil, badLength("xlhp_prune_items", len(b), n)
+		return nil, nil, pg.BadLength("xlhp_prune_items", len(b), n)
 	}
 	return pg.Offsets(b[:n]), b[n:], nil
 }
@@ -206,7 +206,7 @@ func decodePrune15(major pg.Major, main, data []byte) (p Prune, err error) {
 		want = 9
 	}
 	if len(main) != want {
-		return p, badLength("xl_heap_prune", len(main), want)
+		return p, pg.BadLength("xl_heap_prune", len(main), want)
 	}
 	p.HasHorizon, p.Horizon, p.Repack = true, pg.XID(le.Uint32(main)), true
 	if major >= pg.PG16 {
@@ -214,7 +214,7 @@ func decodePrune15(major pg.Major, main, data []byte) (p Prune, err error) {
 	}
 	redirected, dead := 4*int(le.Uint16(main[4:])), 2*int(le.Uint16(main[6:]))
 	if len(data) < redirected+dead || len(data)%2 != 0 {
-		return p, badLength("xl_heap_prune's offsets", len(data), redirected+dead)
+		return p, pg.BadLength("xl_heap_prune's offsets", len(data), redirected+dead)
 	}
 	p.Redirected, p.Dead, p.Unused = data[:redirected], data[redirected:redirected+dead], data[redirected+dead:]
 	return p, nil
@@ -222,10 +222,10 @@ func decodePrune15(major pg.Major, main, data []byte) (p Prune, err error) {
 
 func decodeVacuum15(main, data []byte) (p Prune, err error) {
 	if len(main) != 2 {
-		return p, badLength("xl_heap_vacuum", len(main), 2)
+		return p, pg.BadLength("xl_heap_vacuum", len(main), 2)
 	}
 	if n := 2 * int(le.Uint16(main)); len(data) != n {
-		return p, badLength("xl_heap_vacuum's offsets", len(data), n)
+		return p, pg.BadLength("xl_heap_vacuum's offsets", len(data), n)
 	}
 	p.Unused = data
 	return p, nil
@@ -237,12 +237,12 @@ func decodeFreezePage15(major pg.Major, main, data []byte) (p Prune, err error) 
 		want = 7
 	}
 	if len(main) != want {
-		return p, badLength("xl_heap_freeze_page", len(main), want)
+		return p, pg.BadLength("xl_heap_freeze_page", len(main), want)
 	}
 	p.HasHorizon, p.Horizon = true, pg.XID(le.Uint32(main))
 	n := int(le.Uint16(main[4:])) * planSize
 	if len(data) < n {
-		return p, badLength("xl_heap_freeze_page's plans", len(data), n)
+		return p, pg.BadLength("xl_heap_freeze_page's plans", len(data), n)
 	}
 	p.Freeze.plans = data[:n]
 	if major >= pg.PG16 {
@@ -250,7 +250,7 @@ func decodeFreezePage15(major pg.Major, main, data []byte) (p Prune, err error) 
 		return p, p.Freeze.check()
 	}
 	if p.Freeze.perTuple = true; len(data) != n {
-		return p, badLength("xl_heap_freeze_page's tuples", len(data), n)
+		return p, pg.BadLength("xl_heap_freeze_page's tuples", len(data), n)
 	}
 	return p, nil
 }

@@ -8,8 +8,6 @@ package heaprec
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 
 	"github.com/tarn-db/tarn/internal/pg"
 )
@@ -90,14 +88,6 @@ const (
 	VMValidBits  = VMAllVisible | VMAllFrozen
 )
 
-// ErrLength is what every refusal of this package unwraps to.
-var ErrLength = errors.New("the record does not have the length its own fields give it")
-
-// badLength is the refusal of a record; nothing else in the package fails.
-func badLength(record string, got, want int) error {
-	return fmt.Errorf("%s: %d bytes, want %d: %w", record, got, want, ErrLength)
-}
-
 var le = binary.LittleEndian
 
 // TupleHeader is xl_heap_header: what a record keeps of a new tuple's header.
@@ -114,7 +104,7 @@ const TupleHeaderSize = 5
 // DecodeTupleHeader reads a header from the start of b and returns what follows it.
 func DecodeTupleHeader(b []byte) (h TupleHeader, rest []byte, err error) {
 	if len(b) < TupleHeaderSize {
-		return h, nil, badLength("xl_heap_header", len(b), TupleHeaderSize)
+		return h, nil, pg.BadLength("xl_heap_header", len(b), TupleHeaderSize)
 	}
 	return TupleHeader{Infomask2: le.Uint16(b), Infomask: le.Uint16(b[2:]), Hoff: b[4]}, b[TupleHeaderSize:], nil
 }
@@ -139,7 +129,7 @@ const (
 // DecodeInsert reads an OpInsert record's main data.
 func DecodeInsert(main []byte) (Insert, error) {
 	if len(main) != 3 {
-		return Insert{}, badLength("xl_heap_insert", len(main), 3)
+		return Insert{}, pg.BadLength("xl_heap_insert", len(main), 3)
 	}
 	return Insert{Offset: pg.OffsetNumber(le.Uint16(main)), Flags: main[2]}, nil
 }
@@ -158,7 +148,7 @@ type Delete struct {
 // DecodeDelete reads an OpDelete record's main data.
 func DecodeDelete(main []byte) (d Delete, err error) {
 	if len(main) < 8 {
-		return d, badLength("xl_heap_delete", len(main), 8)
+		return d, pg.BadLength("xl_heap_delete", len(main), 8)
 	}
 	d = Delete{Xmax: pg.XID(le.Uint32(main)), Offset: pg.OffsetNumber(le.Uint16(main[4:])), Infobits: main[6], Flags: main[7]}
 	d.Old, err = oldTuple("xl_heap_delete", main[8:], d.Flags&(DeleteContainsOldTuple|DeleteContainsOldKey) != 0)
@@ -169,9 +159,9 @@ func DecodeDelete(main []byte) (d Delete, err error) {
 func oldTuple(record string, rest []byte, present bool) ([]byte, error) {
 	switch {
 	case present && len(rest) < TupleHeaderSize:
-		return nil, badLength(record+"'s old tuple", len(rest), TupleHeaderSize)
+		return nil, pg.BadLength(record+"'s old tuple", len(rest), TupleHeaderSize)
 	case !present && len(rest) != 0:
-		return nil, badLength(record+"'s old tuple", len(rest), 0)
+		return nil, pg.BadLength(record+"'s old tuple", len(rest), 0)
 	case !present:
 		return nil, nil
 	}
@@ -196,7 +186,7 @@ type Update struct {
 // DecodeUpdate reads an OpUpdate or OpHotUpdate record's main data.
 func DecodeUpdate(main []byte) (u Update, err error) {
 	if len(main) < 14 {
-		return u, badLength("xl_heap_update", len(main), 14)
+		return u, pg.BadLength("xl_heap_update", len(main), 14)
 	}
 	u = Update{
 		OldXmax: pg.XID(le.Uint32(main)), OldOffset: pg.OffsetNumber(le.Uint16(main[4:])),
@@ -222,13 +212,13 @@ type NewTuple struct {
 func DecodeNewTuple(data []byte, flags uint8) (t NewTuple, err error) {
 	if flags&UpdatePrefixFromOld != 0 {
 		if len(data) < 2 {
-			return t, badLength("xl_heap_update's prefix length", len(data), 2)
+			return t, pg.BadLength("xl_heap_update's prefix length", len(data), 2)
 		}
 		t.Prefix, data = int(le.Uint16(data)), data[2:]
 	}
 	if flags&UpdateSuffixFromOld != 0 {
 		if len(data) < 2 {
-			return t, badLength("xl_heap_update's suffix length", len(data), 2)
+			return t, pg.BadLength("xl_heap_update's suffix length", len(data), 2)
 		}
 		t.Suffix, data = int(le.Uint16(data)), data[2:]
 	}
@@ -237,7 +227,7 @@ func DecodeNewTuple(data []byte, flags uint8) (t NewTuple, err error) {
 	}
 	bitmap := int(t.Header.Hoff) - pg.HeapTupleHeaderSize
 	if bitmap < 0 || bitmap > len(data) {
-		return t, badLength("xl_heap_update's null bitmap", len(data), bitmap)
+		return t, pg.BadLength("xl_heap_update's null bitmap", len(data), bitmap)
 	}
 	t.Bitmap, t.Data = data[:bitmap], data[bitmap:]
 	return t, nil
@@ -251,7 +241,7 @@ type Confirm struct{ Offset pg.OffsetNumber }
 // DecodeConfirm reads an OpConfirm record's main data.
 func DecodeConfirm(main []byte) (Confirm, error) {
 	if len(main) != 2 {
-		return Confirm{}, badLength("xl_heap_confirm", len(main), 2)
+		return Confirm{}, pg.BadLength("xl_heap_confirm", len(main), 2)
 	}
 	return Confirm{Offset: pg.OffsetNumber(le.Uint16(main))}, nil
 }
@@ -269,7 +259,7 @@ type Lock struct {
 // DecodeLock reads an OpLock or Op2LockUpdated record's main data.
 func DecodeLock(main []byte) (Lock, error) {
 	if len(main) != 8 {
-		return Lock{}, badLength("xl_heap_lock", len(main), 8)
+		return Lock{}, pg.BadLength("xl_heap_lock", len(main), 8)
 	}
 	return Lock{Xmax: pg.XID(le.Uint32(main)), Offset: pg.OffsetNumber(le.Uint16(main[4:])), Infobits: main[6], Flags: main[7]}, nil
 }
@@ -285,11 +275,11 @@ func DecodeInplace(main []byte) (Inplace, error) {
 	switch {
 	case len(main) == 2:
 	case len(main) < 20:
-		return Inplace{}, badLength("xl_heap_inplace", len(main), 2)
+		return Inplace{}, pg.BadLength("xl_heap_inplace", len(main), 2)
 	default:
 		n := le.Uint32(main[16:])
 		if n > uint32(len(main)) || len(main) != 20+16*int(n) {
-			return Inplace{}, badLength("xl_heap_inplace", len(main), 20+16*int(n))
+			return Inplace{}, pg.BadLength("xl_heap_inplace", len(main), 20+16*int(n))
 		}
 	}
 	return Inplace{Offset: pg.OffsetNumber(le.Uint16(main))}, nil
@@ -307,11 +297,11 @@ type Truncate struct {
 // DecodeTruncate reads an OpTruncate record's main data.
 func DecodeTruncate(main []byte) (Truncate, error) {
 	if len(main) < 12 {
-		return Truncate{}, badLength("xl_heap_truncate", len(main), 12)
+		return Truncate{}, pg.BadLength("xl_heap_truncate", len(main), 12)
 	}
 	n := le.Uint32(main[4:])
 	if n > uint32(len(main)) || len(main) != 12+4*int(n) {
-		return Truncate{}, badLength("xl_heap_truncate", len(main), 12+4*int(n))
+		return Truncate{}, pg.BadLength("xl_heap_truncate", len(main), 12+4*int(n))
 	}
 	return Truncate{DB: pg.OID(le.Uint32(main)), Flags: main[8], Relations: main[12:]}, nil
 }

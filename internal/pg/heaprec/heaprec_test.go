@@ -88,7 +88,7 @@ func TestExactLength(t *testing.T) {
 			continue
 		}
 		refuse := func(what string, main, data []byte) {
-			if err := decode(s.major, s.op, s.info, main, data); !errors.Is(err, ErrLength) {
+			if err := decode(s.major, s.op, s.info, main, data); !errors.Is(err, pg.ErrCorrupt) {
 				t.Errorf("%s of %d with %s: %v", s.op, s.major, what, err)
 			}
 		}
@@ -152,7 +152,7 @@ func TestPruneIsOneForAllMajors(t *testing.T) {
 
 // TestUnknownPruneFlagIsRefused: a flag of a later version means data that cannot be told apart.
 func TestUnknownPruneFlagIsRefused(t *testing.T) {
-	if _, err := DecodePrune(18, b(t, "00 01"), nil, 0x10); !errors.Is(err, ErrLength) {
+	if _, err := DecodePrune(18, b(t, "00 01"), nil, 0x10); !errors.Is(err, pg.ErrCorrupt) {
 		t.Error(err)
 	}
 }
@@ -163,25 +163,25 @@ func TestNewTuple(t *testing.T) {
 		t.Errorf("%+v %v", n, err)
 	}
 	for _, bad := range []string{"", "0300", "0300 0200 0100 0209", "0300 0200 0100 0209 16", "0300 0200 0100 0209 18"} {
-		if _, err := DecodeNewTuple(b(t, bad), UpdatePrefixFromOld|UpdateSuffixFromOld); !errors.Is(err, ErrLength) {
+		if _, err := DecodeNewTuple(b(t, bad), UpdatePrefixFromOld|UpdateSuffixFromOld); !errors.Is(err, pg.ErrCorrupt) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
 }
 
-// FuzzDecode: no input panics, and what is refused is refused as ErrLength.
+// FuzzDecode: no input panics, and what is refused is refused as corrupt.
 func FuzzDecode(f *testing.F) {
 	for _, s := range samples {
 		f.Add(uint8(s.major), s.info, b(f, s.main), b(f, s.data))
 	}
 	f.Fuzz(func(t *testing.T, major, info uint8, main, data []byte) {
 		for _, op := range []string{"INSERT", "DELETE", "UPDATE", "CONFIRM", "LOCK", "INPLACE", "TRUNCATE", "VISIBLE", "MULTI_INSERT"} {
-			if err := decode(pg.Major(15+major%4), op, info, main, data); err != nil && !errors.Is(err, ErrLength) {
+			if err := decode(pg.Major(15+major%4), op, info, main, data); err != nil && !errors.Is(err, pg.ErrCorrupt) {
 				t.Fatal(err)
 			}
 		}
 		if op := info & OpMask; op == Op2Prune || op == Op2Vacuum || op == Op2Freeze {
-			if err := decode(pg.Major(15+major%4), "PRUNE", info, main, data); err != nil && !errors.Is(err, ErrLength) {
+			if err := decode(pg.Major(15+major%4), "PRUNE", info, main, data); err != nil && !errors.Is(err, pg.ErrCorrupt) {
 				t.Fatal(err)
 			}
 		}

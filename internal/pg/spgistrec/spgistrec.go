@@ -8,8 +8,6 @@ package spgistrec
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 
 	"github.com/tarn-db/tarn/internal/pg"
 )
@@ -25,14 +23,6 @@ const (
 	OpVacuumRoot     = 0x70
 	OpVacuumRedirect = 0x80
 )
-
-// ErrMalformed is what every refusal of this package unwraps to.
-var ErrMalformed = errors.New("the record is not what its own fields say")
-
-// refuse is the refusal of a record; nothing else in the package fails.
-func refuse(record, what string) error {
-	return fmt.Errorf("%s: %s: %w", record, what, ErrMalformed)
-}
 
 var le = binary.LittleEndian
 
@@ -89,9 +79,9 @@ func (c *cursor) skip(n int)                  { c.bytes(n) }
 func (c *cursor) done(record string) error {
 	switch {
 	case c.bad != "":
-		return refuse(record, c.bad)
+		return pg.Corruptf("%s: %s", record, c.bad)
 	case len(c.rest) != 0:
-		return refuse(record, fmt.Sprintf("%d bytes are left over", len(c.rest)))
+		return pg.Corruptf("%s: %d bytes are left over", record, len(c.rest))
 	}
 	return nil
 }

@@ -80,11 +80,11 @@ func TestExactLength(t *testing.T) {
 			t.Errorf("%#x of %d: %v", s.op, s.major, err)
 			continue
 		}
-		if err := decode(s.major, s.op, append(main[:len(main):len(main)], 0)); !errors.Is(err, ErrMalformed) {
+		if err := decode(s.major, s.op, append(main[:len(main):len(main)], 0)); !errors.Is(err, pg.ErrCorrupt) {
 			t.Errorf("%#x of %d with a byte more: %v", s.op, s.major, err)
 		}
 		for n := range main {
-			if err := decode(s.major, s.op, main[:n]); !errors.Is(err, ErrMalformed) {
+			if err := decode(s.major, s.op, main[:n]); !errors.Is(err, pg.ErrCorrupt) {
 				t.Errorf("%#x of %d cut to %d bytes: %v", s.op, s.major, n, err)
 			}
 		}
@@ -110,7 +110,7 @@ func TestRefusals(t *testing.T) {
 		"15's redirect as 16's":    {OpVacuumRedirect, "0200 0700 f4020000 0500 0600"},
 		"a page's worth of deaths": {OpVacuumLeaf, "ffff ffff ffff ffff" + state},
 	} {
-		if err := decode(16, s.op, b(t, s.main)); !errors.Is(err, ErrMalformed) {
+		if err := decode(16, s.op, b(t, s.main)); !errors.Is(err, pg.ErrCorrupt) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -206,7 +206,7 @@ func TestOpaque(t *testing.T) {
 	}
 }
 
-// FuzzDecode: no input panics, what is refused is refused as ErrMalformed, and a record's tuples come out whole.
+// FuzzDecode: no input panics, what is refused is refused as corrupt, and a record's tuples come out whole.
 func FuzzDecode(f *testing.F) {
 	for _, s := range samples {
 		f.Add(uint8(s.major), s.op, b(f, s.main))
@@ -214,7 +214,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, major, op uint8, main []byte) {
 		op &= 0xF0
 		if err := decode(pg.Major(15+major%4), op, main); err != nil {
-			if !errors.Is(err, ErrMalformed) {
+			if !errors.Is(err, pg.ErrCorrupt) {
 				t.Fatal(err)
 			}
 			return

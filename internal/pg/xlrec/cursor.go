@@ -125,11 +125,11 @@ func (c *cursor) fail(format string, args ...any) {
 func (c *cursor) done() error {
 	switch {
 	case c.bad != "":
-		return &pg.CorruptError{What: fmt.Sprintf("%s record of %d bytes: %s", c.name, c.size, c.bad)}
+		return pg.Corruptf("%s record of %d bytes: %s", c.name, c.size, c.bad)
 	case c.short:
-		return &pg.CorruptError{What: fmt.Sprintf("%s record of %d bytes is too short", c.name, c.size)}
+		return pg.Corruptf("%s record of %d bytes is too short", c.name, c.size)
 	case len(c.rest) != 0:
-		return &pg.CorruptError{What: fmt.Sprintf("%s record of %d bytes has %d bytes too many", c.name, c.size, len(c.rest))}
+		return pg.Corruptf("%s record of %d bytes has %d bytes too many", c.name, c.size, len(c.rest))
 	}
 	return nil
 }

@@ -25,17 +25,15 @@ type Delta []byte
 func (d *Delta) Next() (Fragment, error) {
 	b := *d
 	if len(b) < 4 {
-		return Fragment{}, badDelta("a generic delta ends within a fragment's header")
+		return Fragment{}, pg.Corruptf("a generic delta ends within a fragment's header")
 	}
 	offset, length := int(binary.LittleEndian.Uint16(b)), int(binary.LittleEndian.Uint16(b[2:]))
 	switch {
 	case length > len(b)-4:
-		return Fragment{}, badDelta("a generic delta ends within a fragment")
+		return Fragment{}, pg.Corruptf("a generic delta ends within a fragment")
 	case offset+length > pg.BlockSize:
-		return Fragment{}, badDelta("a fragment of a generic delta runs off the page")
+		return Fragment{}, pg.Corruptf("a fragment of a generic delta runs off the page")
 	}
 	*d = b[4+length:]
 	return Fragment{Offset: offset, Data: b[4 : 4+length : 4+length]}, nil
 }
-
-func badDelta(what string) error { return &pg.CorruptError{What: what} }
