@@ -66,6 +66,12 @@ func (p Page) Init(special int) {
 	p.setU16(18, BlockSize|4)
 }
 
+// SpecialArea returns the last size bytes of the page; ok is false if its special area is not these (PageGetSpecialSize).
+func (p Page) SpecialArea(size int) (area []byte, ok bool) {
+	at := BlockSize - size
+	return p[at:BlockSize:BlockSize], int(p.Special()) == at
+}
+
 // NumItems is the count of line pointers (PageGetMaxOffsetNumber).
 // It trusts pd_lower only as far as the page goes.
 func (p Page) NumItems() int {

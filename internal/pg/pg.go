@@ -86,14 +86,6 @@ type OffsetNumber uint16
 // MaxHeapTuplesPerPage bounds line pointers on one heap page (MaxHeapTuplesPerPage for 8 KiB pages).
 const MaxHeapTuplesPerPage = 291
 
-// TID is a tuple's physical address (ItemPointerData).
-type TID struct {
-	Block  BlockNumber
-	Offset OffsetNumber
-}
-
-func (t TID) String() string { return fmt.Sprintf("(%d,%d)", t.Block, t.Offset) }
-
 // ForkNumber names one of a relation's files (ForkNumber).
 type ForkNumber uint8
 

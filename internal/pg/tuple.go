@@ -58,16 +58,7 @@ func (t HeapTuple) Hoff() int             { return int(t[22]) }
 func (t HeapTuple) Natts() int { return int(t.Infomask2() & HeapNattsMask) }
 
 // Ctid is t_ctid: the newer version's address, or the tuple's own.
-func (t HeapTuple) Ctid() TID {
-	return TID{
-		Block:  BlockNumber(binary.LittleEndian.Uint16(t[12:]))<<16 | BlockNumber(binary.LittleEndian.Uint16(t[14:])),
-		Offset: OffsetNumber(binary.LittleEndian.Uint16(t[16:])),
-	}
-}
+func (t HeapTuple) Ctid() TID { return TIDAt(t[12:]) }
 
 // SetCtid stores t_ctid.
-func (t HeapTuple) SetCtid(c TID) {
-	binary.LittleEndian.PutUint16(t[12:], uint16(c.Block>>16))
-	binary.LittleEndian.PutUint16(t[14:], uint16(c.Block))
-	binary.LittleEndian.PutUint16(t[16:], uint16(c.Offset))
-}
+func (t HeapTuple) SetCtid(c TID) { c.Put(t[12:]) }

@@ -79,11 +79,6 @@ func indexTuple(page pg.Page, off pg.OffsetNumber) (btreerec.Tuple, error) {
 	return btreerec.NewTuple(b)
 }
 
-// appendItem puts an item behind the last line pointer.
-func appendItem(page pg.Page, data []byte) error {
-	return insertItem(page, data, pg.OffsetNumber(page.NumItems()+1))
-}
-
 // btreeMeta is _bt_restore_meta.
 func btreeMeta(page pg.Page, _ *wal.Record, blk *wal.BlockRef) error {
 	m, err := btreerec.DecodeMeta(blk.Data)

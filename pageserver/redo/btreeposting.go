@@ -15,7 +15,7 @@ var (
 )
 
 // heapTID is an ItemPointerData as it lies in a tuple.
-type heapTID [btreerec.TIDSize]byte
+type heapTID [pg.TIDSize]byte
 
 // swapPosting puts the TID of a new tuple into a posting list of the same key, as the TID with that index from 0, and returns the
 // list's last, which has no room there any more (_bt_swap_posting).
@@ -24,14 +24,14 @@ func swapPosting(posting, newItem btreerec.Tuple, at int) (last heapTID, err err
 	if !ok || !posting.IsPosting() {
 		return last, errPostingList
 	}
-	at *= btreerec.TIDSize
+	at *= pg.TIDSize
 	if at <= 0 || at >= len(tids) {
 		return last, errPostingAt
 	}
-	end := len(tids) - btreerec.TIDSize
+	end := len(tids) - pg.TIDSize
 	copy(last[:], tids[end:])
-	copy(tids[at+btreerec.TIDSize:], tids[at:end])
-	copy(tids[at:], newItem[:btreerec.TIDSize])
+	copy(tids[at+pg.TIDSize:], tids[at:end])
+	copy(tids[at:], newItem[:pg.TIDSize])
 	return last, nil
 }
 
@@ -62,7 +62,7 @@ func (b *postingBuilder) add(tids []byte) error {
 // finish returns the tuple. At least one TID has been added, and the key is MAXALIGNed; what is padding is zero, as a builder
 // makes one tuple only.
 func (b *postingBuilder) finish() btreerec.Tuple {
-	n := (b.used - b.key) / btreerec.TIDSize
+	n := (b.used - b.key) / pg.TIDSize
 	if n == 1 {
 		t := btreerec.Tuple(b.tuple[:b.key])
 		t.SetPlain(b.tuple[b.key:])

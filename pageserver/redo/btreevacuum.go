@@ -51,7 +51,7 @@ func updatePosting(page pg.Page, off pg.OffsetNumber, gone pg.Offsets) error {
 		return err
 	}
 	key, tids, ok := t.Heap()
-	n := len(tids) / btreerec.TIDSize
+	n := len(tids) / pg.TIDSize
 	if !ok || !t.IsPosting() || gone.Len() >= n {
 		return errPostingList
 	}
@@ -65,12 +65,12 @@ func updatePosting(page pg.Page, off pg.OffsetNumber, gone pg.Offsets) error {
 		if at < from || at >= n {
 			return errOrder
 		}
-		if err := b.add(tids[from*btreerec.TIDSize : at*btreerec.TIDSize]); err != nil {
+		if err := b.add(tids[from*pg.TIDSize : at*pg.TIDSize]); err != nil {
 			return err
 		}
 		from = at + 1
 	}
-	if err := b.add(tids[from*btreerec.TIDSize:]); err != nil {
+	if err := b.add(tids[from*pg.TIDSize:]); err != nil {
 		return err
 	}
 	return replaceItem(page, off, b.finish())

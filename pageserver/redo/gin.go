@@ -109,7 +109,7 @@ func insertEntry(p pg.Page, data []byte, r ginrec.Insert) error {
 		if err != nil {
 			return err
 		}
-		if len(t) < ginrec.TupleHeaderSize {
+		if len(t) < pg.IndexTupleHeaderSize {
 			return errItemIn
 		}
 		ginrec.SetDownlink(t, r.Right)

@@ -164,8 +164,8 @@ func TestGinOldLeaf(t *testing.T) {
 		p := newPage()
 		o := ginrec.InitPage(p, ginrec.PageData|ginrec.PageLeaf)
 		for i, off := range offsets {
-			copy(p[ginrec.PostingAt+i*ginrec.ItemPointerSize:], unhex(t, "0000 0100"))
-			binary.LittleEndian.PutUint16(p[ginrec.PostingAt+i*ginrec.ItemPointerSize+4:], uint16(off))
+			copy(p[ginrec.PostingAt+i*pg.TIDSize:], unhex(t, "0000 0100"))
+			binary.LittleEndian.PutUint16(p[ginrec.PostingAt+i*pg.TIDSize+4:], uint16(off))
 		}
 		o.SetCount(len(offsets))
 		p.SetLSN(1)

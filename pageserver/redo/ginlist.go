@@ -39,16 +39,11 @@ func applyGinUpdateMeta(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Resul
 
 // addToList puts the tuples a block carries behind those on the page.
 func addToList(p pg.Page, data []byte, count int) error {
-	tuples, err := ginrec.DecodeTuples(data, count)
+	tuples, err := pg.DecodeIndexTuples("the pending list", data, count)
 	if err != nil {
 		return err
 	}
-	for t := tuples.Next(); t != nil; t = tuples.Next() {
-		if err := insertItem(p, t, pg.OffsetNumber(p.NumItems()+1)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return appendTuples(p, tuples)
 }
 
 // applyGinInsertListPage is ginRedoInsertListPage.

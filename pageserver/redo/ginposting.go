@@ -171,7 +171,7 @@ func (l *leaf) merge(old, added []byte) error {
 			if err := e.Add(ginrec.ItemOf(added)); err != nil {
 				return err
 			}
-			added = added[ginrec.ItemPointerSize:]
+			added = added[pg.TIDSize:]
 			continue
 		}
 		if err := e.Add(item); err != nil {
@@ -189,7 +189,7 @@ func (l *leaf) merge(old, added []byte) error {
 
 // compressLeaf brings a leaf from before 9.4, an array of item pointers, into the form of later ones: one segment, or none.
 func compressLeaf(p pg.Page, o ginrec.Opaque) error {
-	size := ginrec.ItemPointerSize * o.Count()
+	size := pg.TIDSize * o.Count()
 	if size > ginrec.PostingSizeMax {
 		return errPostingLists
 	}
@@ -197,7 +197,7 @@ func compressLeaf(p pg.Page, o ginrec.Opaque) error {
 		var held [ginrec.PostingSizeMax]byte
 		items := held[:copy(held[:size], p[ginrec.PostingAt:])]
 		e := ginrec.Encode(p[ginrec.PostingAt:ginrec.Special])
-		for ; len(items) > 0; items = items[ginrec.ItemPointerSize:] {
+		for ; len(items) > 0; items = items[pg.TIDSize:] {
 			if err := e.Add(ginrec.ItemOf(items)); err != nil {
 				return err
 			}

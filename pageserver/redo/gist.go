@@ -116,19 +116,8 @@ func gistPageUpdate(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, e
 				o.SetFlags(o.Flags() | gistrec.PageTuplesDeleted)
 			}
 		}
-		return gistAppend(page, r.New)
+		return appendTuples(page, r.New)
 	})
-}
-
-// gistAppend adds tuples behind those of the page (gistfillbuffer).
-func gistAppend(page pg.Page, tuples gistrec.Tuples) error {
-	for t, rest, ok := tuples.Next(); ok; t, rest, ok = rest.Next() {
-		off := pg.OffsetNumber(page.NumItems() + 1)
-		if err := insertItem(page, t, off); err != nil {
-			return atLine(err, off)
-		}
-	}
-	return nil
 }
 
 // gistDelete is gistRedoDeleteRecord, but for F_TUPLES_DELETED: redo in Postgres sets it and the primary does not (gistprunepage), so that
@@ -194,7 +183,7 @@ func gistPageSplit(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (Result, er
 	o := gistrec.InitPage(page, flags)
 	o.SetRightLink(next)
 	o.SetNSN(r.NSN)
-	return stamp(page, rec, blk, gistAppend(page, tuples))
+	return stamp(page, rec, blk, appendTuples(page, tuples))
 }
 
 // gistPageDelete is gistRedoPageDelete: block 0 is the empty leaf, block 1 its parent.

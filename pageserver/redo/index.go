@@ -52,6 +52,21 @@ func insertItem(p pg.Page, data []byte, off pg.OffsetNumber) error {
 	return nil
 }
 
+// appendItem puts an item behind the last line pointer.
+func appendItem(p pg.Page, data []byte) error {
+	return insertItem(p, data, pg.OffsetNumber(p.NumItems()+1))
+}
+
+// appendTuples puts index tuples behind the last line pointer.
+func appendTuples(p pg.Page, tuples pg.IndexTuples) error {
+	for t, ok := tuples.Next(); ok; t, ok = tuples.Next() {
+		if err := appendItem(p, t); err != nil {
+			return atLine(err, pg.OffsetNumber(p.NumItems()+1))
+		}
+	}
+	return nil
+}
+
 // overwriteUnused puts an item at line pointer off, which must be unused or one past the last
 // (PageAddItemExtended with PAI_OVERWRITE).
 func overwriteUnused(p pg.Page, data []byte, off pg.OffsetNumber) error {

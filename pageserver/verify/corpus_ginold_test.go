@@ -118,7 +118,7 @@ func ageLeaves(t *testing.T, path string, emptied bool) (n int) {
 		}
 		clear(p[ginrec.PostingAt:ginrec.Special])
 		for i, item := range items {
-			b := p[ginrec.PostingAt+i*ginrec.ItemPointerSize:]
+			b := p[ginrec.PostingAt+i*pg.TIDSize:]
 			binary.LittleEndian.PutUint16(b, uint16(item>>27))
 			binary.LittleEndian.PutUint16(b[2:], uint16(item>>11))
 			binary.LittleEndian.PutUint16(b[4:], uint16(item&0x7FF))
@@ -148,7 +148,7 @@ func leafItems(t *testing.T, p pg.Page) (items []ginrec.Item) {
 		}
 		lists = lists[size:]
 	}
-	if len(items)*ginrec.ItemPointerSize > ginrec.PostingSizeMax {
+	if len(items)*pg.TIDSize > ginrec.PostingSizeMax {
 		t.Fatalf("%d items are too many for a page of old", len(items))
 	}
 	return items

@@ -18,7 +18,6 @@ const (
 	typeAt      = pg.BlockSize - 2
 
 	metaMagic = 0xA8109CFA // BRIN_META_MAGIC
-	tidSize   = 6          // sizeof(ItemPointerData), bytes
 )
 
 // MetaEnd is where the metapage's data ends (BrinMetaPageData).
@@ -28,14 +27,12 @@ const MetaEnd = pg.PageHeaderSize + 16
 const EvacuatePage = 1 << 0
 
 // RevmapItems is how many ranges a page of the range map holds (REVMAP_PAGE_MAXITEMS).
-const RevmapItems = (pg.BlockSize - pg.PageHeaderSize - specialSize) / tidSize
+const RevmapItems = (pg.BlockSize - pg.PageHeaderSize - specialSize) / pg.TIDSize
 
 // Type returns what the page is; ok is false when it has no special area of BRIN's size.
 func Type(p pg.Page) (t PageType, ok bool) {
-	if p.Special() != pg.BlockSize-specialSize {
-		return 0, false
-	}
-	return PageType(le.Uint16(p[typeAt:])), true
+	_, ok = p.SpecialArea(specialSize)
+	return PageType(le.Uint16(p[typeAt:])), ok
 }
 
 // SpecialFlags are the flags of a page that Type knows.
@@ -81,13 +78,10 @@ func (r Range) Place() (blk pg.BlockNumber, index int) {
 }
 
 // SetTID stores in the range map at index, which is below RevmapItems, where the range's tuple is, or with Offset 0 that it has none
-// (brinSetHeapBlockItemptr). A block number lies there in halves, the upper first.
+// (brinSetHeapBlockItemptr).
 func SetTID(p pg.Page, index int, t pg.TID) {
 	if t.Offset == 0 {
 		t.Block = pg.InvalidBlock
 	}
-	b := p[pg.PageHeaderSize+tidSize*index:][:tidSize]
-	le.PutUint16(b, uint16(t.Block>>16))
-	le.PutUint16(b[2:], uint16(t.Block))
-	le.PutUint16(b[4:], uint16(t.Offset))
+	t.Put(p[pg.PageHeaderSize+pg.TIDSize*index:])
 }

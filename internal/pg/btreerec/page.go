@@ -34,7 +34,10 @@ const OpaqueSize = 16
 type Opaque []byte
 
 // IsPage says that the page has a B-tree page's special space, which is where OpaqueOf looks.
-func IsPage(p pg.Page) bool { return p.Special() == pg.BlockSize-OpaqueSize }
+func IsPage(p pg.Page) bool {
+	_, ok := p.SpecialArea(OpaqueSize)
+	return ok
+}
 
 // OpaqueOf is the page's own (BTPageGetOpaque).
 func OpaqueOf(p pg.Page) Opaque { return Opaque(p[pg.BlockSize-OpaqueSize : pg.BlockSize]) }

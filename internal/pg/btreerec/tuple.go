@@ -12,30 +12,19 @@ import "github.com/tarn-db/tarn/internal/pg"
 type Tuple []byte
 
 const (
-	// TupleHeaderSize is sizeof(IndexTupleData).
-	TupleHeaderSize = 8
 	// TupleSizeMax is BTMaxItemSize, bytes.
 	TupleSizeMax = 2704
-	// TIDSize is sizeof(ItemPointerData).
-	TIDSize = 6
 	// postingMax is the largest count of TIDs in a posting list (BT_OFFSET_MASK).
 	postingMax = 0x0FFF
 
-	sizeMask  = 0x1FFF // INDEX_SIZE_MASK
 	altTID    = 0x2000 // INDEX_ALT_TID_MASK
 	isPosting = 0x2000 // BT_IS_POSTING
 )
 
 // NewTuple cuts a tuple off the start of b. It is at least its header.
 func NewTuple(b []byte) (Tuple, error) {
-	if len(b) < TupleHeaderSize {
-		return nil, pg.BadLength("index tuple", len(b), TupleHeaderSize)
-	}
-	n := int(le.Uint16(b[6:]) & sizeMask)
-	if n < TupleHeaderSize || n > len(b) {
-		return nil, pg.BadLength("index tuple", len(b), max(n, TupleHeaderSize))
-	}
-	return Tuple(b[:n:n]), nil
+	n, err := pg.IndexTupleSize(b)
+	return Tuple(b[:n:n]), err
 }
 
 // NextTuple takes the tuple at the start of b, with its padding to MAXALIGN, and returns what follows it.
@@ -45,7 +34,7 @@ func NextTuple(b []byte) (t Tuple, rest []byte, err error) {
 	}
 	n := pg.MaxAlign(len(t))
 	if n > len(b) {
-		return nil, nil, pg.BadLength("index tuple", len(b), n)
+		return nil, nil, pg.BadLength("an index tuple", len(b), n)
 	}
 	return Tuple(b[:n:n]), b[n:], nil
 }
@@ -62,27 +51,22 @@ func (t Tuple) IsPivot() bool { return t.info()&altTID != 0 && t.offset()&isPost
 func (t Tuple) IsPosting() bool { return t.info()&altTID != 0 && t.offset()&isPosting != 0 }
 
 // DownLink is the child's block, or what is stored in its place.
-func (t Tuple) DownLink() pg.BlockNumber {
-	return pg.BlockNumber(le.Uint16(t))<<16 | pg.BlockNumber(le.Uint16(t[2:]))
-}
+func (t Tuple) DownLink() pg.BlockNumber { return pg.BlockIDAt(t) }
 
 // SetDownLink is BTreeTupleSetDownLink.
-func (t Tuple) SetDownLink(b pg.BlockNumber) {
-	le.PutUint16(t, uint16(b>>16))
-	le.PutUint16(t[2:], uint16(b))
-}
+func (t Tuple) SetDownLink(b pg.BlockNumber) { pg.PutBlockID(t, b) }
 
 // Heap takes a tuple of a leaf that is no pivot apart: its key, with the header, and its heap TIDs, one after the other.
 // ok is false if it is none, or its posting list does not lie in it.
 func (t Tuple) Heap() (key Tuple, tids []byte, ok bool) {
 	if t.info()&altTID == 0 {
-		return t, t[:TIDSize:TIDSize], true
+		return t, t[:pg.TIDSize:pg.TIDSize], true
 	}
 	at, n := int(t.DownLink()), int(t.offset()&postingMax)
-	if !t.IsPosting() || n < 2 || at < TupleHeaderSize || at > len(t) || len(t)-at < n*TIDSize {
+	if !t.IsPosting() || n < 2 || at < pg.IndexTupleHeaderSize || at > len(t) || len(t)-at < n*pg.TIDSize {
 		return nil, nil, false
 	}
-	return t[:at:at], t[at : at+n*TIDSize : at+n*TIDSize], true
+	return t[:at:at], t[at : at+n*pg.TIDSize : at+n*pg.TIDSize], true
 }
 
 // SetPosting makes a tuple one with n TIDs, which begin behind keySize bytes (BTreeTupleSetPosting), and gives it its
@@ -90,20 +74,20 @@ func (t Tuple) Heap() (key Tuple, tids []byte, ok bool) {
 func (t Tuple) SetPosting(n, keySize int) {
 	t.SetDownLink(pg.BlockNumber(keySize))
 	t.setOffset(uint16(n) | isPosting)
-	t.setInfo(t.info()&^sizeMask | altTID | uint16(len(t)))
+	t.setInfo(t.info()&^pg.IndexSizeMask | altTID | uint16(len(t)))
 }
 
 // SetPlain makes a tuple one with a single TID and gives it its size.
 func (t Tuple) SetPlain(tid []byte) {
-	copy(t, tid[:TIDSize])
-	t.setInfo(t.info()&^(sizeMask|altTID) | uint16(len(t)))
+	copy(t, tid[:pg.TIDSize])
+	t.setInfo(t.info()&^(pg.IndexSizeMask|altTID) | uint16(len(t)))
 }
 
 // TopParentKey is the high key of a half-dead leaf: a pivot without columns that points to the top of the subtree that goes
 // (BTreeTupleSetTopParent).
-func TopParentKey(parent pg.BlockNumber) (key [TupleHeaderSize]byte) {
+func TopParentKey(parent pg.BlockNumber) (key [pg.IndexTupleHeaderSize]byte) {
 	t := Tuple(key[:])
 	t.SetDownLink(parent)
-	t.setInfo(TupleHeaderSize | altTID)
+	t.setInfo(pg.IndexTupleHeaderSize | altTID)
 	return key
 }

@@ -39,16 +39,6 @@ func badValue(record, field string, got int) error {
 
 var le = binary.LittleEndian
 
-// blockID reads a BlockIdData: two halves, the high one first.
-func blockID(b []byte) pg.BlockNumber {
-	return pg.BlockNumber(le.Uint16(b))<<16 | pg.BlockNumber(le.Uint16(b[2:]))
-}
-
-func putBlockID(b []byte, blk pg.BlockNumber) {
-	le.PutUint16(b, uint16(blk>>16))
-	le.PutUint16(b[2:], uint16(blk))
-}
-
 // CreatePostingTree is ginxlogCreatePostingTree: block 0 becomes the root and only leaf of a posting tree.
 //
 //	0 size uint32   4 compressed posting lists, size bytes
@@ -97,7 +87,7 @@ func DecodeInsert(main []byte) (r Insert, err error) {
 	if len(main) != 10 {
 		return r, pg.BadLength("ginxlogInsert with children", len(main), 10)
 	}
-	r.Left, r.Right = blockID(main[2:]), blockID(main[6:])
+	r.Left, r.Right = pg.BlockIDAt(main[2:]), pg.BlockIDAt(main[6:])
 	return r, nil
 }
 
@@ -115,7 +105,7 @@ func DecodeInsertEntry(data []byte) (InsertEntry, error) {
 	if len(data) < 4 {
 		return InsertEntry{}, pg.BadLength("ginxlogInsertEntry", len(data), 4)
 	}
-	size, err := tupleSize(data[4:])
+	size, err := pg.IndexTupleSize(data[4:])
 	if err != nil {
 		return InsertEntry{}, err
 	}

@@ -47,11 +47,7 @@ func decode(what string, data []byte) (err error) {
 	case "DELETE_LISTPAGE":
 		_, err = DecodeDeleteListPages(data)
 	case "two tuples":
-		var r Tuples
-		if r, err = DecodeTuples(data, 2); err == nil {
-			for t := r.Next(); t != nil; t = r.Next() {
-			}
-		}
+		_, err = pg.DecodeIndexTuples("two tuples", data, 2)
 	}
 	return err
 }

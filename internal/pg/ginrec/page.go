@@ -33,16 +33,13 @@ type Opaque []byte
 
 // PageOpaque returns the page's opaque data; ok is false if the page has no such end.
 func PageOpaque(p pg.Page) (o Opaque, ok bool) {
-	if p.Special() != Special {
-		return nil, false
-	}
-	return Opaque(p[Special:pg.BlockSize:pg.BlockSize]), true
+	return p.SpecialArea(OpaqueSize)
 }
 
 // InitPage makes an empty page (GinInitPage).
 func InitPage(p pg.Page, flags uint16) Opaque {
 	p.Init(OpaqueSize)
-	o := Opaque(p[Special:pg.BlockSize:pg.BlockSize])
+	o, _ := PageOpaque(p)
 	o.SetRightLink(pg.InvalidBlock)
 	o.SetFlags(flags)
 	return o
@@ -77,15 +74,13 @@ const (
 	PostingItemSize = 10
 	// PostingItemsMax is how many posting items fit on a page.
 	PostingItemsMax = PostingSizeMax / PostingItemSize
-	// ItemPointerSize is sizeof(ItemPointerData).
-	ItemPointerSize = 6
 )
 
 // SetChild stores the block a posting item leads to.
-func SetChild(item []byte, blk pg.BlockNumber) { putBlockID(item, blk) }
+func SetChild(item []byte, blk pg.BlockNumber) { pg.PutBlockID(item, blk) }
 
 // SetDownlink makes an entry tuple lead to a block below (GinSetDownlink).
 func SetDownlink(tuple []byte, blk pg.BlockNumber) {
-	putBlockID(tuple, blk)
+	pg.PutBlockID(tuple, blk)
 	le.PutUint16(tuple[4:], 0)
 }

@@ -26,7 +26,7 @@ func ItemOf(b []byte) Item {
 	if off >= 1<<offsetBits {
 		return 0 // no item, and refused by Encoder
 	}
-	return Item(blockID(b))<<offsetBits | Item(off)
+	return Item(pg.BlockIDAt(b))<<offsetBits | Item(off)
 }
 
 // segmentHeaderSize is offsetof(GinPostingList, bytes).
@@ -98,7 +98,7 @@ func (e *Encoder) Add(item Item) error {
 		if len(e.dst) < segmentHeaderSize {
 			return errRoom
 		}
-		putBlockID(e.dst, pg.BlockNumber(item>>offsetBits))
+		pg.PutBlockID(e.dst, pg.BlockNumber(item>>offsetBits))
 		le.PutUint16(e.dst[4:], uint16(item&(1<<offsetBits-1)))
 		e.n, e.last = segmentHeaderSize, item
 		return nil

@@ -58,7 +58,7 @@ func (r *Recompress) check() error {
 		}
 		return nil
 	case SegmentAddItems:
-		if len(data) < 2 || len(data) < 2+ItemPointerSize*int(le.Uint16(data)) {
+		if len(data) < 2 || len(data) < 2+pg.TIDSize*int(le.Uint16(data)) {
 			return pg.BadLength("the items to add", len(data), 2)
 		}
 		return nil
@@ -78,7 +78,7 @@ func (r *Recompress) Next() (a Action, ok bool) {
 		n := SegmentSize(data)
 		a.Data, data = data[:n], data[n:]
 	case SegmentAddItems:
-		n := 2 + ItemPointerSize*int(le.Uint16(data))
+		n := 2 + pg.TIDSize*int(le.Uint16(data))
 		a.Data, data = data[2:n], data[n:]
 	}
 	r.rest = data

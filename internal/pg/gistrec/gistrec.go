@@ -24,44 +24,6 @@ const (
 
 var le = binary.LittleEndian
 
-// Tuples is index tuples one behind the other (IndexTupleData), each as long as its header says.
-//
-//	0 t_tid 6 bytes   6 t_info uint16: length in its lower 13 bits   8 null bitmap and data
-type Tuples []byte
-
-const (
-	tupleHeaderSize = 8
-	tupleSizeMask   = 0x1FFF // INDEX_SIZE_MASK
-)
-
-// Next takes the first tuple off; ok is false behind the last. Of Tuples from a decoder there is nothing left then.
-func (t Tuples) Next() (tuple []byte, rest Tuples, ok bool) {
-	if len(t) < tupleHeaderSize {
-		return nil, nil, false
-	}
-	n := int(le.Uint16(t[6:]) & tupleSizeMask)
-	if n < tupleHeaderSize || n > len(t) {
-		return nil, nil, false
-	}
-	return t[:n:n], t[n:], true
-}
-
-// tuples takes b for exactly n tuples.
-func tuples(record string, b []byte, n int) (Tuples, error) {
-	rest := Tuples(b)
-	for range n {
-		_, after, ok := rest.Next()
-		if !ok {
-			return nil, pg.BadLength(record+"'s tuples", len(rest), tupleHeaderSize)
-		}
-		rest = after
-	}
-	if len(rest) != 0 {
-		return nil, pg.BadLength(record+"'s tuples", len(b), len(b)-len(rest))
-	}
-	return b, nil
-}
-
 // PageUpdate is gistxlogPageUpdate. Block 0 is the page; block 1, if the record inserts the downlink that completes a split, is the
 // left half of that. Main data and block 0's:
 //
@@ -69,7 +31,7 @@ func tuples(record string, b []byte, n int) (Tuples, error) {
 //	ntodelete offsets uint16 each, then ntoinsert tuples
 type PageUpdate struct {
 	Gone pg.Offsets // rising
-	New  Tuples
+	New  pg.IndexTuples
 	// Replaces says that one tuple takes the place of one: it keeps its number (PageIndexTupleOverwrite).
 	Replaces bool
 }
@@ -92,7 +54,7 @@ func DecodePageUpdate(main, data []byte) (u PageUpdate, err error) {
 		return u, pg.BadLength("gistxlogPageUpdate's offsets", len(data), 2*gone)
 	}
 	u.Gone, u.Replaces = data[:2*gone], gone == 1 && inserted == 1
-	u.New, err = tuples("gistxlogPageUpdate", data[2*gone:], inserted)
+	u.New, err = pg.DecodeIndexTuples("gistxlogPageUpdate", data[2*gone:], inserted)
 	return u, err
 }
 
@@ -152,15 +114,15 @@ func DecodePageSplit(main []byte) (PageSplit, error) {
 // DecodeSplitTuples reads the data of one of a PageSplit's pages.
 //
 //	0 count int32   4 tuples
-func DecodeSplitTuples(data []byte) (Tuples, error) {
+func DecodeSplitTuples(data []byte) (pg.IndexTuples, error) {
 	if len(data) < 4 {
 		return nil, pg.BadLength("gistxlogPageSplit's page", len(data), 4)
 	}
 	n := le.Uint32(data)
-	if int64(n) > int64(len(data)/tupleHeaderSize) {
-		return nil, pg.BadLength("gistxlogPageSplit's page", len(data), 4+tupleHeaderSize)
+	if int64(n) > int64(len(data)/pg.IndexTupleHeaderSize) {
+		return nil, pg.BadLength("gistxlogPageSplit's page", len(data), 4+pg.IndexTupleHeaderSize)
 	}
-	return tuples("gistxlogPageSplit", data[4:], int(n))
+	return pg.DecodeIndexTuples("gistxlogPageSplit", data[4:], int(n))
 }
 
 // PageDelete is gistxlogPageDelete. Block 0 is the page, an empty leaf; block 1 its parent.

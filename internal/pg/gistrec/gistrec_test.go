@@ -21,7 +21,7 @@ func b(t testing.TB, s string) []byte {
 
 // decode calls the decoder of a record type and reads what it hands out.
 func decode(major pg.Major, op uint8, main, data []byte) (err error) {
-	var t Tuples
+	var t pg.IndexTuples
 	switch op {
 	case OpPageUpdate:
 		var r PageUpdate
@@ -37,7 +37,7 @@ func decode(major pg.Major, op uint8, main, data []byte) (err error) {
 		_, err = DecodePageDelete(main)
 	}
 	for ok := err == nil; ok; {
-		_, t, ok = t.Next()
+		_, ok = t.Next()
 	}
 	return err
 }

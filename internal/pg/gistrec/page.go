@@ -34,16 +34,13 @@ type Opaque []byte
 
 // PageOpaque returns the special area; ok is false when the page has none of that size.
 func PageOpaque(p pg.Page) (o Opaque, ok bool) {
-	if p.Special() != pg.BlockSize-OpaqueSize {
-		return nil, false
-	}
-	return Opaque(p[pg.BlockSize-OpaqueSize : pg.BlockSize : pg.BlockSize]), true
+	return p.SpecialArea(OpaqueSize)
 }
 
 // InitPage makes an empty page (gistinitpage).
 func InitPage(p pg.Page, flags uint16) Opaque {
 	p.Init(OpaqueSize)
-	o := Opaque(p[pg.BlockSize-OpaqueSize : pg.BlockSize : pg.BlockSize])
+	o, _ := PageOpaque(p)
 	o.SetRightLink(pg.InvalidBlock)
 	o.SetFlags(flags)
 	le.PutUint16(o[14:], pageID)

@@ -75,20 +75,17 @@ func (m *MovedTuples) More() bool { return len(m.offsets) > 0 || len(m.tuples) >
 
 // Next takes the next tuple, with its padding, as it is stored.
 func (m *MovedTuples) Next() (off pg.OffsetNumber, tuple []byte, err error) {
-	if len(m.offsets) == 0 || len(m.tuples) < indexTupleHeaderSize {
-		return 0, nil, pg.Corruptf("%d line pointer numbers and %d bytes of tuples are left", m.offsets.Len(), len(m.tuples))
+	if len(m.offsets) == 0 {
+		return 0, nil, pg.Corruptf("no line pointer numbers and %d bytes of tuples are left", len(m.tuples))
 	}
-	size := pg.MaxAlign(int(le.Uint16(m.tuples[6:]) & indexSizeMask))
-	if size < indexTupleHeaderSize || size > len(m.tuples) {
-		return 0, nil, pg.Corruptf("an index tuple of %d bytes, %d are left", size, len(m.tuples))
+	size, err := pg.IndexTupleSize(m.tuples)
+	if err != nil {
+		return 0, nil, err
+	}
+	if size = pg.MaxAlign(size); size > len(m.tuples) {
+		return 0, nil, pg.BadLength("an index tuple", len(m.tuples), size)
 	}
 	off, tuple = m.offsets.At(0), m.tuples[:size:size]
 	m.offsets, m.tuples = m.offsets[2:], m.tuples[size:]
 	return off, tuple, nil
 }
-
-// An index tuple begins with a TID of 6 bytes and t_info uint16, whose low bits are its size (access/itup.h).
-const (
-	indexTupleHeaderSize = 8
-	indexSizeMask        = 0x1FFF
-)

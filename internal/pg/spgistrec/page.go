@@ -22,15 +22,15 @@ const (
 // InitPage makes an empty page (SpGistInitPage).
 func InitPage(p pg.Page, flags uint16) {
 	p.Init(OpaqueSize)
-	o := p[pg.BlockSize-OpaqueSize:]
+	o, _ := p.SpecialArea(OpaqueSize)
 	le.PutUint16(o, flags)
 	le.PutUint16(o[6:], pageID)
 }
 
 // PageOpaque returns the special area, ok false if the page is not one of SP-GiST.
 func PageOpaque(p pg.Page) (o Opaque, ok bool) {
-	o = Opaque(p[pg.BlockSize-OpaqueSize:])
-	return o, int(p.Special()) == pg.BlockSize-OpaqueSize && le.Uint16(o[6:]) == pageID
+	o, ok = p.SpecialArea(OpaqueSize)
+	return o, ok && le.Uint16(o[6:]) == pageID
 }
 
 // Redirections counts the page's REDIRECTs.
@@ -103,7 +103,7 @@ func (t InnerTuple) SetLink(node uint16, to pg.TID) bool {
 	}
 	for i := uint16(0); at+nodeHeaderSize <= len(t); i++ {
 		if i == node {
-			putTID(t[at:], to)
+			to.Put(t[at:])
 			return true
 		}
 		size := int(le.Uint16(t[at+6:]) & 0x1FFF)
@@ -128,7 +128,7 @@ const DeadTupleSize = 16
 // MakeRedirect makes a Redirect (spgFormDeadTuple).
 func MakeRedirect(to pg.TID, xid pg.XID) (t DeadTuple) {
 	le.PutUint32(t[:], uint32(Redirect)|DeadTupleSize<<2)
-	putTID(t[6:], to)
+	to.Put(t[6:])
 	le.PutUint32(t[12:], uint32(xid))
 	return t
 }
@@ -136,7 +136,7 @@ func MakeRedirect(to pg.TID, xid pg.XID) (t DeadTuple) {
 // MakeDead makes a tuple that is Dead or a Placeholder (spgFormDeadTuple).
 func MakeDead(state TupleState) (t DeadTuple) {
 	le.PutUint32(t[:], uint32(state)|DeadTupleSize<<2)
-	putTID(t[6:], pg.TID{Block: pg.InvalidBlock})
+	pg.TID{Block: pg.InvalidBlock}.Put(t[6:])
 	return t
 }
 
@@ -146,13 +146,6 @@ func ForgetRedirect(t []byte) bool {
 		return false
 	}
 	t[0] |= byte(Placeholder)
-	putTID(t[6:], pg.TID{Block: pg.InvalidBlock})
+	pg.TID{Block: pg.InvalidBlock}.Put(t[6:])
 	return true
-}
-
-// putTID stores an ItemPointerData: the block's high and low half, then the line pointer.
-func putTID(b []byte, t pg.TID) {
-	le.PutUint16(b, uint16(t.Block>>16))
-	le.PutUint16(b[2:], uint16(t.Block))
-	le.PutUint16(b[4:], uint16(t.Offset))
 }
