@@ -13,13 +13,9 @@ type Delete struct {
 
 // DecodeDelete reads an OpDelete record's main data.
 func DecodeDelete(main []byte) (r Delete, err error) {
-	const record = "xl_hash_delete"
-	f, err := fixed(record, main, 2)
-	if err != nil {
-		return r, err
-	}
-	r = Delete{ClearDeadMarking: f.bool(), Primary: f.bool()}
-	return r, f.done(record)
+	c := pg.NewCursor("xl_hash_delete", main)
+	r = Delete{ClearDeadMarking: c.Bool(), Primary: c.Bool()}
+	return r, c.Done()
 }
 
 // VacuumOnePage is xl_hash_vacuum_one_page: tuples known dead went before an insertion. Block 0 is the page, 1 the metapage.

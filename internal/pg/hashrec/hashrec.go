@@ -30,44 +30,6 @@ const (
 
 var le = binary.LittleEndian
 
-// fields walks main data of a fixed length, which the caller has checked.
-type fields struct {
-	rest []byte
-	bad  bool // a bool that is neither 0 nor 1
-}
-
-// fixed begins on main data that must be size bytes long.
-func fixed(record string, main []byte, size int) (fields, error) {
-	if len(main) != size {
-		return fields{}, pg.BadLength(record, len(main), size)
-	}
-	return fields{rest: main}, nil
-}
-
-func (f *fields) take(n int) []byte {
-	b := f.rest[:n]
-	f.rest = f.rest[n:]
-	return b
-}
-
-func (f *fields) u8() uint8   { return f.take(1)[0] }
-func (f *fields) u16() uint16 { return le.Uint16(f.take(2)) }
-func (f *fields) u32() uint32 { return le.Uint32(f.take(4)) }
-func (f *fields) u64() uint64 { return le.Uint64(f.take(8)) }
-func (f *fields) bool() bool {
-	v := f.u8()
-	f.bad = f.bad || v > 1
-	return v == 1
-}
-
-// done is the verdict on the values read.
-func (f *fields) done(record string) error {
-	if f.bad {
-		return pg.Corruptf("%s: a bool is neither 0 nor 1", record)
-	}
-	return nil
-}
-
 // None checks the main data, or a block's, of a record that has none.
 func None(data []byte) error {
 	if len(data) != 0 {
@@ -103,11 +65,9 @@ type InitMetaPage struct {
 
 // DecodeInitMetaPage reads an OpInitMetaPage record's main data.
 func DecodeInitMetaPage(main []byte) (r InitMetaPage, err error) {
-	f, err := fixed("xl_hash_init_meta_page", main, 14)
-	if err != nil {
-		return r, err
-	}
-	return InitMetaPage{TuplesBits: f.u64(), ProcID: pg.OID(f.u32()), FillFactor: f.u16()}, nil
+	c := pg.NewCursor("xl_hash_init_meta_page", main)
+	r = InitMetaPage{TuplesBits: c.U64(), ProcID: pg.OID(c.U32()), FillFactor: c.U16()}
+	return r, c.Done()
 }
 
 // InitBitmapPage is xl_hash_init_bitmap_page. Block 0 is the bitmap page, block 1 the metapage.
@@ -119,11 +79,9 @@ type InitBitmapPage struct {
 
 // DecodeInitBitmapPage reads an OpInitBitmapPage record's main data.
 func DecodeInitBitmapPage(main []byte) (r InitBitmapPage, err error) {
-	f, err := fixed("xl_hash_init_bitmap_page", main, 2)
-	if err != nil {
-		return r, err
-	}
-	return InitBitmapPage{BitmapSize: f.u16()}, nil
+	c := pg.NewCursor("xl_hash_init_bitmap_page", main)
+	r = InitBitmapPage{BitmapSize: c.U16()}
+	return r, c.Done()
 }
 
 // Insert is xl_hash_insert. Block 0 is the page and carries the index tuple, block 1 the metapage.
@@ -133,11 +91,9 @@ type Insert struct{ Offset pg.OffsetNumber }
 
 // DecodeInsert reads an OpInsert record's main data.
 func DecodeInsert(main []byte) (r Insert, err error) {
-	f, err := fixed("xl_hash_insert", main, 2)
-	if err != nil {
-		return r, err
-	}
-	return Insert{Offset: pg.OffsetNumber(f.u16())}, nil
+	c := pg.NewCursor("xl_hash_insert", main)
+	r = Insert{Offset: pg.OffsetNumber(c.U16())}
+	return r, c.Done()
 }
 
 // AddOvflPage is xl_hash_add_ovfl_page. Block 0 is the new overflow page and carries its bucket; 1 the page before it; 2,
@@ -151,13 +107,9 @@ type AddOvflPage struct {
 
 // DecodeAddOvflPage reads an OpAddOvflPage record's main data.
 func DecodeAddOvflPage(main []byte) (r AddOvflPage, err error) {
-	const record = "xl_hash_add_ovfl_page"
-	f, err := fixed(record, main, 3)
-	if err != nil {
-		return r, err
-	}
-	r = AddOvflPage{BitmapSize: f.u16(), Recycled: f.bool()}
-	return r, f.done(record)
+	c := pg.NewCursor("xl_hash_add_ovfl_page", main)
+	r = AddOvflPage{BitmapSize: c.U16(), Recycled: c.Bool()}
+	return r, c.Done()
 }
 
 // UpdateMetaPage is xl_hash_update_meta_page. Block 0 is the metapage.
@@ -169,9 +121,7 @@ type UpdateMetaPage struct {
 
 // DecodeUpdateMetaPage reads an OpUpdateMetaPage record's main data.
 func DecodeUpdateMetaPage(main []byte) (r UpdateMetaPage, err error) {
-	f, err := fixed("xl_hash_update_meta_page", main, 8)
-	if err != nil {
-		return r, err
-	}
-	return UpdateMetaPage{TuplesBits: f.u64()}, nil
+	c := pg.NewCursor("xl_hash_update_meta_page", main)
+	r = UpdateMetaPage{TuplesBits: c.U64()}
+	return r, c.Done()
 }

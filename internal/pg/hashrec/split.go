@@ -20,16 +20,12 @@ type SplitAllocatePage struct {
 
 // DecodeSplitAllocatePage reads an OpSplitAllocatePage record's main data.
 func DecodeSplitAllocatePage(main []byte) (r SplitAllocatePage, err error) {
-	const record = "xl_hash_split_allocate_page"
-	f, err := fixed(record, main, 9)
-	if err != nil {
-		return r, err
-	}
-	r = SplitAllocatePage{NewBucket: f.u32(), OldFlag: f.u16(), NewFlag: f.u16(), flags: f.u8()}
+	c := pg.NewCursor("xl_hash_split_allocate_page", main)
+	r = SplitAllocatePage{NewBucket: c.U32(), OldFlag: c.U16(), NewFlag: c.U16(), flags: c.U8()}
 	if r.flags&^(splitMetaMasks|splitMetaSplitPoint) != 0 {
-		return r, pg.Corruptf("%s: unknown flags %#x", record, r.flags)
+		c.Fail("unknown flags %#x", r.flags)
 	}
-	return r, nil
+	return r, c.Done()
 }
 
 // SplitMeta is what a split changes on the metapage besides the highest bucket.
@@ -45,24 +41,14 @@ type SplitMeta struct {
 // DecodeMeta reads block 2's data.
 func (r *SplitAllocatePage) DecodeMeta(data []byte) (m SplitMeta, err error) {
 	m.HasMasks, m.HasSplitPoint = r.flags&splitMetaMasks != 0, r.flags&splitMetaSplitPoint != 0
-	size := 0
+	c := pg.NewCursor("xl_hash_split_allocate_page's metapage", data)
 	if m.HasMasks {
-		size += 8
+		m.LowMask, m.HighMask = c.U32(), c.U32()
 	}
 	if m.HasSplitPoint {
-		size += 8
+		m.SplitPoint, m.Spares = c.U32(), c.U32()
 	}
-	f, err := fixed("xl_hash_split_allocate_page's metapage", data, size)
-	if err != nil {
-		return m, err
-	}
-	if m.HasMasks {
-		m.LowMask, m.HighMask = f.u32(), f.u32()
-	}
-	if m.HasSplitPoint {
-		m.SplitPoint, m.Spares = f.u32(), f.u32()
-	}
-	return m, nil
+	return m, c.Done()
 }
 
 // SplitComplete is xl_hash_split_complete. Block 0 is the old bucket's first page, 1 the new bucket's.
@@ -74,9 +60,7 @@ type SplitComplete struct {
 
 // DecodeSplitComplete reads an OpSplitComplete record's main data.
 func DecodeSplitComplete(main []byte) (r SplitComplete, err error) {
-	f, err := fixed("xl_hash_split_complete", main, 4)
-	if err != nil {
-		return r, err
-	}
-	return SplitComplete{OldFlag: f.u16(), NewFlag: f.u16()}, nil
+	c := pg.NewCursor("xl_hash_split_complete", main)
+	r = SplitComplete{OldFlag: c.U16(), NewFlag: c.U16()}
+	return r, c.Done()
 }

@@ -14,13 +14,9 @@ type MovePageContents struct {
 
 // DecodeMovePageContents reads an OpMovePageContents record's main data.
 func DecodeMovePageContents(main []byte) (r MovePageContents, err error) {
-	const record = "xl_hash_move_page_contents"
-	f, err := fixed(record, main, 3)
-	if err != nil {
-		return r, err
-	}
-	r = MovePageContents{Tuples: int(f.u16()), PrimaryWritten: f.bool()}
-	return r, f.done(record)
+	c := pg.NewCursor("xl_hash_move_page_contents", main)
+	r = MovePageContents{Tuples: int(c.U16()), PrimaryWritten: c.Bool()}
+	return r, c.Done()
 }
 
 // SqueezePage is xl_hash_squeeze_page: an overflow page's last tuples went to a page before it, and it was freed. Block 0 is
@@ -41,17 +37,13 @@ type SqueezePage struct {
 
 // DecodeSqueezePage reads an OpSqueezePage record's main data.
 func DecodeSqueezePage(major pg.Major, main []byte) (r SqueezePage, err error) {
-	const record = "xl_hash_squeeze_page"
-	f, err := fixed(record, main, 12)
-	if err != nil {
-		return r, err
-	}
+	c := pg.NewCursor("xl_hash_squeeze_page", main)
 	r = SqueezePage{
-		Prev: pg.BlockNumber(f.u32()), Next: pg.BlockNumber(f.u32()), Tuples: int(f.u16()),
-		PrimaryWritten: f.bool(), PrevWritten: f.bool(),
+		Prev: pg.BlockNumber(c.U32()), Next: pg.BlockNumber(c.U32()), Tuples: int(c.U16()),
+		PrimaryWritten: c.Bool(), PrevWritten: c.Bool(),
 	}
 	r.WriteStamped = major < pg.PG17 || r.Tuples > 0 || r.PrevWritten
-	return r, f.done(record)
+	return r, c.Done()
 }
 
 // MovedTuples is index tuples to be put on a page, in this order, each at its line pointer.

@@ -22,12 +22,12 @@ type AddLeaf struct {
 
 // DecodeAddLeaf reads an OpAddLeaf record's main data.
 func DecodeAddLeaf(main []byte) (r AddLeaf, err error) {
-	c := cursor{rest: main}
-	r.NewPage, r.StoresNulls = c.bool(), c.bool()
+	c := newCursor("spgxlogAddLeaf", main)
+	r.NewPage, r.StoresNulls = c.Bool(), c.Bool()
 	r.Offset, r.Head = c.offset(), c.offset()
-	r.Parent = Downlink{c.offset(), c.u16()}
+	r.Parent = Downlink{c.offset(), c.U16()}
 	r.Tuple = c.leaf()
-	return r, c.done("spgxlogAddLeaf")
+	return r, c.Done()
 }
 
 // MoveLeafs is spgxlogMoveLeafs. Block 0 is the page the chain leaves, block 1 where it goes, block 2 the parent's page.
@@ -46,22 +46,22 @@ type MoveLeafs struct {
 
 // DecodeMoveLeafs reads an OpMoveLeafs record's main data.
 func DecodeMoveLeafs(main []byte) (r MoveLeafs, err error) {
-	c := cursor{rest: main}
-	n := c.u16()
-	r.NewPage = c.bool()
-	replaceDead := c.bool()
-	r.StoresNulls = c.bool()
-	c.skip(1)
-	r.Parent = Downlink{c.offset(), c.u16()}
-	c.skip(2)
+	c := newCursor("spgxlogMoveLeafs", main)
+	n := c.U16()
+	r.NewPage = c.Bool()
+	replaceDead := c.Bool()
+	r.StoresNulls = c.Bool()
+	c.Skip(1)
+	r.Parent = Downlink{c.offset(), c.U16()}
+	c.Skip(2)
 	r.State = c.state()
 	inserted := int(n) + 1
 	if replaceDead {
 		inserted = 1
 	}
-	r.Delete, r.Insert = c.offsets(n), c.bytes(2*inserted)
+	r.Delete, r.Insert = c.offsets(n), c.Bytes(2*inserted)
 	r.Tuples = c.leafs(inserted)
-	return r, c.done("spgxlogMoveLeafs")
+	return r, c.Done()
 }
 
 // Head is the new place of the chain's first tuple on block 1.
@@ -84,19 +84,16 @@ type AddNode struct {
 
 // DecodeAddNode reads an OpAddNode record's main data.
 func DecodeAddNode(main []byte) (r AddNode, err error) {
-	c := cursor{rest: main}
-	r.Offset, r.NewOffset, r.NewPage = c.offset(), c.offset(), c.bool()
-	if b := c.bytes(1); b != nil {
-		r.ParentID = int8(b[0])
-	}
+	c := newCursor("spgxlogAddNode", main)
+	r.Offset, r.NewOffset, r.NewPage, r.ParentID = c.offset(), c.offset(), c.Bool(), int8(c.U8())
 	if r.ParentID < -1 || r.ParentID > 2 {
-		c.fail("there is no such place for the parent")
+		c.Fail("there is no such place for the parent")
 	}
-	r.Parent = Downlink{c.offset(), c.u16()}
-	c.skip(2)
+	r.Parent = Downlink{c.offset(), c.U16()}
+	c.Skip(2)
 	r.State = c.state()
 	r.Tuple = c.inner()
-	return r, c.done("spgxlogAddNode")
+	return r, c.Done()
 }
 
 // SplitTuple is spgxlogSplitTuple: a prefix tuple replaces an inner tuple on block 0, and the postfix tuple it leads to is added on
@@ -112,11 +109,11 @@ type SplitTuple struct {
 
 // DecodeSplitTuple reads an OpSplitTuple record's main data.
 func DecodeSplitTuple(main []byte) (r SplitTuple, err error) {
-	c := cursor{rest: main}
+	c := newCursor("spgxlogSplitTuple", main)
 	r.PrefixOffset, r.PostfixOffset = c.offset(), c.offset()
-	r.NewPage, r.SamePage = c.bool(), c.bool()
+	r.NewPage, r.SamePage = c.Bool(), c.Bool()
 	r.Prefix, r.Postfix = c.inner(), c.inner()
-	return r, c.done("spgxlogSplitTuple")
+	return r, c.Done()
 }
 
 // PickSplit is spgxlogPickSplit: a chain of leaf tuples becomes several below a new inner tuple. Block 0 is the page the chain
@@ -144,25 +141,25 @@ type PickSplit struct {
 
 // DecodePickSplit reads an OpPickSplit record's main data.
 func DecodePickSplit(main []byte) (r PickSplit, err error) {
-	c := cursor{rest: main}
-	r.RootSplit = c.bool()
-	c.skip(1)
-	deleted, inserted := c.u16(), c.u16()
-	r.InitSrc, r.InitDest = c.bool(), c.bool()
+	c := newCursor("spgxlogPickSplit", main)
+	r.RootSplit = c.Bool()
+	c.Skip(1)
+	deleted, inserted := c.U16(), c.U16()
+	r.InitSrc, r.InitDest = c.Bool(), c.Bool()
 	r.Inner = c.offset()
-	r.InitInner, r.StoresNulls, r.InnerIsParent = c.bool(), c.bool(), c.bool()
-	c.skip(1)
-	r.Parent = Downlink{c.offset(), c.u16()}
-	c.skip(2)
+	r.InitInner, r.StoresNulls, r.InnerIsParent = c.Bool(), c.Bool(), c.Bool()
+	c.Skip(1)
+	r.Parent = Downlink{c.offset(), c.U16()}
+	c.Skip(2)
 	r.State = c.state()
 	r.Delete, r.Insert = c.offsets(deleted), c.offsets(inserted)
-	r.OnDest = c.bytes(int(inserted))
+	r.OnDest = c.Bytes(int(inserted))
 	for _, b := range r.OnDest {
 		if b > 1 {
-			c.fail("a tuple goes to neither of two pages")
+			c.Fail("a tuple goes to neither of two pages")
 		}
 	}
 	r.Tuple = c.inner()
 	r.Tuples = c.leafs(int(inserted))
-	return r, c.done("spgxlogPickSplit")
+	return r, c.Done()
 }

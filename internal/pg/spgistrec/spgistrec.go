@@ -26,100 +26,48 @@ const (
 
 var le = binary.LittleEndian
 
-// cursor walks one record's main data. The first read past the end, or of a value that cannot be, is kept in bad, and later reads
-// return nothing: a decoder checks once, in done.
-type cursor struct {
-	rest []byte
-	bad  string
-}
+// cursor reads what records of SP-GiST hold besides numbers.
+type cursor struct{ pg.Cursor }
 
-// bytes takes the next n bytes, or nil when there are fewer.
-func (c *cursor) bytes(n int) []byte {
-	if n > len(c.rest) || c.bad != "" {
-		c.fail("it is too short")
-		return nil
-	}
-	b := c.rest[:n:n]
-	c.rest = c.rest[n:]
-	return b
-}
+func newCursor(name string, main []byte) cursor { return cursor{pg.NewCursor(name, main)} }
 
-func (c *cursor) fail(what string) {
-	if c.bad == "" {
-		c.bad = what
-	}
-}
-
-func (c *cursor) u16() uint16 {
-	if b := c.bytes(2); b != nil {
-		return le.Uint16(b)
-	}
-	return 0
-}
-
-func (c *cursor) u32() uint32 {
-	if b := c.bytes(4); b != nil {
-		return le.Uint32(b)
-	}
-	return 0
-}
-
-// bool reads a C bool, which is 0 or 1.
-func (c *cursor) bool() bool {
-	b := c.bytes(1)
-	if b != nil && b[0] > 1 {
-		c.fail("a bool is neither 0 nor 1")
-	}
-	return b != nil && b[0] == 1
-}
-
-func (c *cursor) offset() pg.OffsetNumber     { return pg.OffsetNumber(c.u16()) }
-func (c *cursor) offsets(n uint16) pg.Offsets { return c.bytes(2 * int(n)) }
-func (c *cursor) skip(n int)                  { c.bytes(n) }
-func (c *cursor) done(record string) error {
-	switch {
-	case c.bad != "":
-		return pg.Corruptf("%s: %s", record, c.bad)
-	case len(c.rest) != 0:
-		return pg.Corruptf("%s: %d bytes are left over", record, len(c.rest))
-	}
-	return nil
-}
+func (c *cursor) offset() pg.OffsetNumber     { return pg.OffsetNumber(c.U16()) }
+func (c *cursor) offsets(n uint16) pg.Offsets { return c.Bytes(2 * int(n)) }
 
 // leaf takes a leaf tuple, as long as its header says.
 func (c *cursor) leaf() LeafTuple {
-	if len(c.rest) < leafHeaderSize || c.bad != "" {
-		c.fail("a leaf tuple is cut short")
+	if len(c.Rest()) < leafHeaderSize {
+		c.Fail("a leaf tuple is cut short")
 		return nil
 	}
-	return c.tuple(int(le.Uint32(c.rest) >> 2))
+	return c.tuple(int(le.Uint32(c.Rest()) >> 2))
 }
 
 // leafs takes n leaf tuples.
 func (c *cursor) leafs(n int) Leafs {
-	all := c.rest
+	all := c.Rest()
 	for range n {
 		c.leaf()
 	}
-	return Leafs(all[:len(all)-len(c.rest)])
+	return Leafs(all[:len(all)-len(c.Rest())])
 }
 
 // inner takes an inner tuple, as long as its header says.
 func (c *cursor) inner() InnerTuple {
-	if len(c.rest) < innerHeaderSize || c.bad != "" {
-		c.fail("an inner tuple is cut short")
+	if len(c.Rest()) < innerHeaderSize {
+		c.Fail("an inner tuple is cut short")
 		return nil
 	}
-	return c.tuple(int(le.Uint16(c.rest[4:])))
+	return c.tuple(int(le.Uint16(c.Rest()[4:])))
 }
 
 // tuple takes size bytes. Tuples of either kind are multiples of MAXALIGN and leave room for a dead tuple in their place.
 func (c *cursor) tuple(size int) []byte {
 	if size < DeadTupleSize || size != pg.MaxAlign(size) {
-		c.fail("a tuple has an impossible size")
+		c.Fail("a tuple of %d bytes", size)
 		return nil
 	}
-	return c.bytes(size)
+	return c.Bytes(size)
 }
 
 // State is spgxlogState: what redo must know of the index to leave dead tuples behind.
@@ -131,8 +79,8 @@ type State struct {
 }
 
 func (c *cursor) state() State {
-	s := State{RedirectXID: pg.XID(c.u32()), IsBuild: c.bool()}
-	c.skip(3)
+	s := State{RedirectXID: pg.XID(c.U32()), IsBuild: c.Bool()}
+	c.Skip(3)
 	return s
 }
 

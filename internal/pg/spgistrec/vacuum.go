@@ -16,13 +16,13 @@ type VacuumLeaf struct {
 
 // DecodeVacuumLeaf reads an OpVacuumLeaf record's main data.
 func DecodeVacuumLeaf(main []byte) (r VacuumLeaf, err error) {
-	c := cursor{rest: main}
-	dead, placeholder, move, chain := c.u16(), c.u16(), c.u16(), c.u16()
+	c := newCursor("spgxlogVacuumLeaf", main)
+	dead, placeholder, move, chain := c.U16(), c.U16(), c.U16(), c.U16()
 	r.State = c.state()
 	r.Dead, r.Placeholder = c.offsets(dead), c.offsets(placeholder)
 	r.MoveSrc, r.MoveDest = c.offsets(move), c.offsets(move)
 	r.ChainSrc, r.ChainDest = c.offsets(chain), c.offsets(chain)
-	return r, c.done("spgxlogVacuumLeaf")
+	return r, c.Done()
 }
 
 // VacuumRoot is spgxlogVacuumRoot, on block 0: a root that is a leaf.
@@ -35,12 +35,12 @@ type VacuumRoot struct {
 
 // DecodeVacuumRoot reads an OpVacuumRoot record's main data.
 func DecodeVacuumRoot(main []byte) (r VacuumRoot, err error) {
-	c := cursor{rest: main}
-	n := c.u16()
-	c.skip(2)
+	c := newCursor("spgxlogVacuumRoot", main)
+	n := c.U16()
+	c.Skip(2)
 	r.State = c.state()
 	r.Delete = c.offsets(n)
-	return r, c.done("spgxlogVacuumRoot")
+	return r, c.Done()
 }
 
 // VacuumRedirect is spgxlogVacuumRedirect, on block 0.
@@ -56,14 +56,14 @@ type VacuumRedirect struct {
 
 // DecodeVacuumRedirect reads an OpVacuumRedirect record's main data.
 func DecodeVacuumRedirect(major pg.Major, main []byte) (r VacuumRedirect, err error) {
-	c := cursor{rest: main}
-	n := c.u16()
+	c := newCursor("spgxlogVacuumRedirect", main)
+	n := c.U16()
 	r.FirstPlaceholder = c.offset()
-	r.Horizon = pg.XID(c.u32())
+	r.Horizon = pg.XID(c.U32())
 	if major >= pg.PG16 {
-		r.CatalogRel = c.bool()
-		c.skip(1)
+		r.CatalogRel = c.Bool()
+		c.Skip(1)
 	}
 	r.ToPlaceholder = c.offsets(n)
-	return r, c.done("spgxlogVacuumRedirect")
+	return r, c.Done()
 }

@@ -94,5 +94,5 @@ func statsItemSize(major pg.Major) int {
 
 func (c *cursor) stats(major pg.Major, n int32) StatsItems {
 	size := statsItemSize(major)
-	return StatsItems{raw: c.array(n, size), size: size}
+	return StatsItems{raw: c.Array(n, size), size: size}
 }

@@ -26,7 +26,7 @@ type DBCreateFileCopy struct {
 func DecodeDBCreateFileCopy(main []byte) (DBCreateFileCopy, error) {
 	c := newCursor("Database CREATE_FILE_COPY", main)
 	r := DBCreateFileCopy{DB: c.oid(), Spc: c.oid(), SrcDB: c.oid(), SrcSpc: c.oid()}
-	return r, c.done()
+	return r, c.Done()
 }
 
 // DBCreateWALLog makes an empty database directory whose pages follow in the WAL (xl_dbase_create_wal_log_rec).
@@ -38,7 +38,7 @@ type DBCreateWALLog struct {
 func DecodeDBCreateWALLog(main []byte) (DBCreateWALLog, error) {
 	c := newCursor("Database CREATE_WAL_LOG", main)
 	r := DBCreateWALLog{DB: c.oid(), Spc: c.oid()}
-	return r, c.done()
+	return r, c.Done()
 }
 
 // DBDrop removes a database's directory in each tablespace (xl_dbase_drop_rec).
@@ -51,8 +51,8 @@ type DBDrop struct {
 func DecodeDBDrop(main []byte) (DBDrop, error) {
 	c := newCursor("Database DROP", main)
 	r := DBDrop{DB: c.oid()}
-	r.Tablespaces = OIDs(c.array(c.i32(), 4))
-	return r, c.done()
+	r.Tablespaces = OIDs(c.Array(c.i32(), 4))
+	return r, c.Done()
 }
 
 // SpcCreate makes a tablespace (xl_tblspc_create_rec).
@@ -64,13 +64,13 @@ type SpcCreate struct {
 // DecodeTblspcCreate decodes XLOG_TBLSPC_CREATE.
 func DecodeTblspcCreate(main []byte) (SpcCreate, error) {
 	c := newCursor("Tablespace CREATE", main)
-	r := SpcCreate{Spc: c.oid(), Path: c.cstring()}
-	return r, c.done()
+	r := SpcCreate{Spc: c.oid(), Path: c.CString()}
+	return r, c.Done()
 }
 
 // DecodeTblspcDrop decodes XLOG_TBLSPC_DROP.
 func DecodeTblspcDrop(main []byte) (pg.OID, error) {
 	c := newCursor("Tablespace DROP", main)
 	r := c.oid()
-	return r, c.done()
+	return r, c.Done()
 }

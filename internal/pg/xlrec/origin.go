@@ -18,16 +18,16 @@ type OriginSet struct {
 // DecodeReplOriginSet decodes XLOG_REPLORIGIN_SET.
 func DecodeReplOriginSet(main []byte) (OriginSet, error) {
 	c := newCursor("ReplicationOrigin SET", main)
-	r := OriginSet{RemoteLSN: c.lsn(), ID: c.u16(), Force: c.bool()}
-	c.skip(5)
-	return r, c.done()
+	r := OriginSet{RemoteLSN: c.lsn(), ID: c.U16(), Force: c.Bool()}
+	c.Skip(5)
+	return r, c.Done()
 }
 
 // DecodeReplOriginDrop decodes XLOG_REPLORIGIN_DROP.
 func DecodeReplOriginDrop(main []byte) (id uint16, err error) {
 	c := newCursor("ReplicationOrigin DROP", main)
-	id = c.u16()
-	return id, c.done()
+	id = c.U16()
+	return id, c.Done()
 }
 
 // LogicalMessage is what pg_logical_emit_message wrote (xl_logical_message).
@@ -41,20 +41,20 @@ type LogicalMessage struct {
 // DecodeLogicalMessage decodes XLOG_LOGICAL_MESSAGE.
 func DecodeLogicalMessage(main []byte) (LogicalMessage, error) {
 	c := newCursor("LogicalMessage MESSAGE", main)
-	r := LogicalMessage{DB: c.oid(), Transactional: c.bool()}
-	c.skip(3)
-	prefix, size := c.u64(), c.u64()
-	if prefix == 0 || prefix > uint64(len(c.rest)) || size != uint64(len(c.rest))-prefix {
-		c.fail("prefix of %d and message of %d bytes", prefix, size)
-		return LogicalMessage{}, c.done()
+	r := LogicalMessage{DB: c.oid(), Transactional: c.Bool()}
+	c.Skip(3)
+	prefix, size := c.U64(), c.U64()
+	if prefix == 0 || prefix > uint64(len(c.Rest())) || size != uint64(len(c.Rest()))-prefix {
+		c.Fail("prefix of %d and message of %d bytes", prefix, size)
+		return LogicalMessage{}, c.Done()
 	}
-	p := c.bytes(int(prefix))
+	p := c.Bytes(int(prefix))
 	if p[len(p)-1] != 0 {
-		c.fail("prefix is not terminated")
+		c.Fail("prefix is not terminated")
 	}
 	r.Prefix = p[: len(p)-1 : len(p)-1]
-	r.Message = c.bytes(int(size))
-	return r, c.done()
+	r.Message = c.Bytes(int(size))
+	return r, c.Done()
 }
 
 // LogicalMessageOp is the only record type of RM_LOGICALMSG_ID (XLOG_LOGICAL_MESSAGE).

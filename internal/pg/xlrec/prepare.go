@@ -44,65 +44,53 @@ const TwophaseMagic = 0x57F94534
 // DecodePrepare decodes XLOG_XACT_PREPARE (ParsePrepareRecord). The managers' own records are walked, not decoded.
 func DecodePrepare(major pg.Major, main []byte) (Prepare, error) {
 	c := newCursor("XACT PREPARE", main)
-	if m := c.u32(); m != TwophaseMagic {
-		c.fail("magic %#x", m)
+	if m := c.U32(); m != TwophaseMagic {
+		c.Fail("magic %#x", m)
 	}
-	if n := c.u32(); uint64(n) != uint64(len(main))+4 {
-		c.fail("total length %d", n)
+	if n := c.U32(); uint64(n) != uint64(len(main))+4 {
+		c.Fail("total length %d", n)
 	}
 	r := Prepare{XID: c.xid(), DB: c.oid(), PreparedAt: c.time(), Owner: c.oid(), State: main}
 	nsub, ncrel, narel, ncstat, nastat, ninval := c.i32(), c.i32(), c.i32(), c.i32(), c.i32(), c.i32()
-	r.InitFileInval = c.bool()
-	c.skip(1)
-	gidlen := int(c.u16())
+	r.InitFileInval = c.Bool()
+	c.Skip(1)
+	gidlen := int(c.U16())
 	r.OriginLSN, r.OriginTime = c.lsn(), c.time()
 
-	gid := c.bytes(gidlen)
+	gid := c.Bytes(gidlen)
 	if n := bytes.IndexByte(gid, 0); n >= 0 && n == gidlen-1 {
 		r.GID = gid[:n:n]
 	} else {
-		c.fail("name is not terminated")
+		c.Fail("name is not terminated")
 	}
-	c.align()
-	r.Subxacts = XIDs(c.array(nsub, 4))
-	c.align()
-	r.CommitRels = Rels(c.array(ncrel, 12))
-	c.align()
-	r.AbortRels = Rels(c.array(narel, 12))
-	c.align()
+	c.Align()
+	r.Subxacts = XIDs(c.Array(nsub, 4))
+	c.Align()
+	r.CommitRels = Rels(c.Array(ncrel, 12))
+	c.Align()
+	r.AbortRels = Rels(c.Array(narel, 12))
+	c.Align()
 	r.CommitStats = c.stats(major, ncstat)
-	c.align()
+	c.Align()
 	r.AbortStats = c.stats(major, nastat)
-	c.align()
-	r.Invals = Invals(c.array(ninval, InvalSize))
-	c.align()
+	c.Align()
+	r.Invals = Invals(c.Array(ninval, InvalSize))
+	c.Align()
 	c.twophaseRecords()
-	return r, c.done()
-}
-
-// align skips to the next 8-byte boundary of the data.
-func (c *cursor) align() {
-	if !c.short {
-		at := c.size - len(c.rest)
-		c.skip(pg.MaxAlign(at) - at)
-	}
+	return r, c.Done()
 }
 
 // twophaseRecords walks the managers' records to the closing one (ProcessRecords).
 func (c *cursor) twophaseRecords() {
-	for !c.short {
-		n := c.u32()
-		rmid := c.u8()
-		c.skip(1 + 2)
+	for !c.Short() {
+		n := c.U32()
+		rmid := c.U8()
+		c.Skip(1 + 2)
 		if rmid == 0 && n == 0 {
 			return
 		}
-		if int64(n) > int64(len(c.rest)) {
-			c.short, c.rest = true, nil
-			return
-		}
-		c.skip(int(n))
-		c.align()
+		c.Skip(int(n))
+		c.Align()
 	}
 }
 

@@ -17,8 +17,8 @@ func DecodeRelmapUpdate(major pg.Major, main []byte) (RelmapNew, error) {
 	r := RelmapNew{DB: c.oid(), Spc: c.oid()}
 	n := c.i32()
 	if n != int32(major.RelMapFileSize()) {
-		c.fail("map of %d bytes", n)
+		c.Fail("map of %d bytes", n)
 	}
-	r.File = c.array(n, 1)
-	return r, c.done()
+	r.File = c.Array(n, 1)
+	return r, c.Done()
 }

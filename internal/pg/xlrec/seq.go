@@ -17,9 +17,9 @@ type Sequence struct {
 func DecodeSeqLog(main []byte) (Sequence, error) {
 	c := newCursor("Sequence LOG", main)
 	r := Sequence{Rel: c.rel()}
-	r.Tuple = c.bytes(len(c.rest))
-	if !c.short && len(r.Tuple) < pg.HeapTupleHeaderSize {
-		c.fail("a tuple of %d bytes", len(r.Tuple))
+	r.Tuple = c.Bytes(len(c.Rest()))
+	if !c.Short() && len(r.Tuple) < pg.HeapTupleHeaderSize {
+		c.Fail("a tuple of %d bytes", len(r.Tuple))
 	}
-	return r, c.done()
+	return r, c.Done()
 }

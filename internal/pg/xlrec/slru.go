@@ -31,7 +31,7 @@ const (
 func DecodeZeroPage(major pg.Major, main []byte) (page int64, err error) {
 	c := newCursor("SLRU ZEROPAGE", main)
 	page = c.pageno(major)
-	return page, c.done()
+	return page, c.Done()
 }
 
 // ClogTrunc removes commit log segments before Page (xl_clog_truncate).
@@ -45,7 +45,7 @@ type ClogTrunc struct {
 func DecodeClogTruncate(major pg.Major, main []byte) (ClogTrunc, error) {
 	c := newCursor("CLOG TRUNCATE", main)
 	r := ClogTrunc{Page: c.pageno(major), OldestXID: c.xid(), OldestXIDDB: c.oid()}
-	return r, c.done()
+	return r, c.Done()
 }
 
 // CommitTsTrunc removes commit timestamp segments before Page (xl_commit_ts_truncate).
@@ -58,7 +58,7 @@ type CommitTsTrunc struct {
 func DecodeCommitTsTruncate(major pg.Major, main []byte) (CommitTsTrunc, error) {
 	c := newCursor("CommitTs TRUNCATE", main)
 	r := CommitTsTrunc{Page: c.pageno(major), OldestXID: c.xid()}
-	return r, c.done()
+	return r, c.Done()
 }
 
 // MultiXactStatus is a member's mode (MultiXactStatus).
@@ -107,14 +107,14 @@ type MultiXactCreate struct {
 // DecodeMultiXactCreate decodes XLOG_MULTIXACT_CREATE_ID.
 func DecodeMultiXactCreate(main []byte) (MultiXactCreate, error) {
 	c := newCursor("MultiXact CREATE_ID", main)
-	r := MultiXactCreate{ID: pg.MultiXactID(c.u32()), Offset: c.u32()}
-	r.Members = MultiXactMembers(c.array(c.i32(), 8))
+	r := MultiXactCreate{ID: pg.MultiXactID(c.U32()), Offset: c.U32()}
+	r.Members = MultiXactMembers(c.Array(c.i32(), 8))
 	for i := range r.Members.Len() {
 		if s := r.Members.At(i).Status; s > MultiXactUpdate {
-			c.fail("member status %d", s)
+			c.Fail("member status %d", s)
 		}
 	}
-	return r, c.done()
+	return r, c.Done()
 }
 
 // MultiXactTruncate removes [StartOffset, EndOffset) multixacts and their members (xl_multixact_truncate).
@@ -131,8 +131,8 @@ func DecodeMultiXactTruncate(main []byte) (MultiXactTruncate, error) {
 	c := newCursor("MultiXact TRUNCATE_ID", main)
 	r := MultiXactTruncate{
 		OldestDB:    c.oid(),
-		StartOffset: pg.MultiXactID(c.u32()), EndOffset: pg.MultiXactID(c.u32()),
-		StartMember: c.u32(), EndMember: c.u32(),
+		StartOffset: pg.MultiXactID(c.U32()), EndOffset: pg.MultiXactID(c.U32()),
+		StartMember: c.U32(), EndMember: c.U32(),
 	}
-	return r, c.done()
+	return r, c.Done()
 }

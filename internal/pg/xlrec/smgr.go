@@ -27,10 +27,10 @@ func DecodeSmgrCreate(main []byte) (RelCreate, error) {
 	r := RelCreate{Rel: c.rel()}
 	fork := c.i32()
 	if fork < 0 || fork > int32(pg.InitFork) {
-		c.fail("fork number %d", fork)
+		c.Fail("fork number %d", fork)
 	}
 	r.Fork = pg.ForkNumber(fork)
-	return r, c.done()
+	return r, c.Done()
 }
 
 // RelTruncate cuts a relation's main fork to Block blocks, and the maps that go with it (xl_smgr_truncate). VM and
@@ -44,9 +44,9 @@ type RelTruncate struct {
 // DecodeSmgrTruncate decodes XLOG_SMGR_TRUNCATE.
 func DecodeSmgrTruncate(main []byte) (RelTruncate, error) {
 	c := newCursor("Storage TRUNCATE", main)
-	r := RelTruncate{Block: pg.BlockNumber(c.u32()), Rel: c.rel(), Flags: c.u32()}
+	r := RelTruncate{Block: pg.BlockNumber(c.U32()), Rel: c.rel(), Flags: c.U32()}
 	if r.Flags&^(TruncateHeap|TruncateVM|TruncateFSM) != 0 {
-		c.fail("unknown flags %#x", r.Flags)
+		c.Fail("unknown flags %#x", r.Flags)
 	}
-	return r, c.done()
+	return r, c.Done()
 }

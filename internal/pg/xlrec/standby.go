@@ -28,12 +28,12 @@ type RunningXacts struct {
 func DecodeRunningXacts(main []byte) (RunningXacts, error) {
 	c := newCursor("Standby RUNNING_XACTS", main)
 	xcnt, subxcnt := c.i32(), c.i32()
-	r := RunningXacts{SubxidOverflow: c.bool()}
-	c.skip(3)
+	r := RunningXacts{SubxidOverflow: c.Bool()}
+	c.Skip(3)
 	r.NextXID, r.OldestRunning, r.LatestCompleted = c.xid(), c.xid(), c.xid()
-	r.XIDs = XIDs(c.array(xcnt, 4))
-	r.Subxids = XIDs(c.array(subxcnt, 4))
-	return r, c.done()
+	r.XIDs = XIDs(c.Array(xcnt, 4))
+	r.Subxids = XIDs(c.Array(subxcnt, 4))
+	return r, c.Done()
 }
 
 // StandbyLockEntry is an AccessExclusiveLock a transaction holds (xl_standby_lock).
@@ -61,8 +61,8 @@ func (a StandbyLocks) At(i int) StandbyLockEntry {
 // DecodeStandbyLock decodes XLOG_STANDBY_LOCK.
 func DecodeStandbyLock(main []byte) (StandbyLocks, error) {
 	c := newCursor("Standby LOCK", main)
-	r := StandbyLocks(c.array(c.i32(), 12))
-	return r, c.done()
+	r := StandbyLocks(c.Array(c.i32(), 12))
+	return r, c.Done()
 }
 
 // StandbyInvals are cache invalidations of a transaction without an id (xl_invalidations).
@@ -75,8 +75,8 @@ type StandbyInvals struct {
 // DecodeStandbyInvalidations decodes XLOG_INVALIDATIONS.
 func DecodeStandbyInvalidations(main []byte) (StandbyInvals, error) {
 	c := newCursor("Standby INVALIDATIONS", main)
-	r := StandbyInvals{DB: c.oid(), Spc: c.oid(), RelcacheInitInval: c.bool()}
-	c.skip(3)
-	r.Invals = Invals(c.array(c.i32(), InvalSize))
-	return r, c.done()
+	r := StandbyInvals{DB: c.oid(), Spc: c.oid(), RelcacheInitInval: c.Bool()}
+	c.Skip(3)
+	r.Invals = Invals(c.Array(c.i32(), InvalSize))
+	return r, c.Done()
 }

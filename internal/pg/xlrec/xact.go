@@ -80,9 +80,9 @@ func DecodeCommit(major pg.Major, main []byte, info uint8) (Commit, error) {
 	c := newCursor("XACT COMMIT", main)
 	r := c.xactEnd(major, info, true)
 	if info&XactOpMask == XactCommitPrepared && r.PreparedXID == 0 {
-		c.fail("COMMIT PREPARED names no transaction")
+		c.Fail("COMMIT PREPARED names no transaction")
 	}
-	return r, c.done()
+	return r, c.Done()
 }
 
 // DecodeAbort decodes XLOG_XACT_ABORT and XLOG_XACT_ABORT_PREPARED (ParseAbortRecord).
@@ -90,44 +90,44 @@ func DecodeAbort(major pg.Major, main []byte, info uint8) (Abort, error) {
 	c := newCursor("XACT ABORT", main)
 	r := c.xactEnd(major, info, false)
 	if info&XactOpMask == XactAbortPrepared && r.PreparedXID == 0 {
-		c.fail("ABORT PREPARED names no transaction")
+		c.Fail("ABORT PREPARED names no transaction")
 	}
 	return Abort{
 		Time: r.Time, XInfo: r.XInfo, DB: r.DB, Spc: r.Spc,
 		Subxacts: r.Subxacts, DroppedRels: r.DroppedRels, DroppedStats: r.DroppedStats,
 		PreparedXID: r.PreparedXID, GID: r.GID, OriginLSN: r.OriginLSN, OriginTime: r.OriginTime,
-	}, c.done()
+	}, c.Done()
 }
 
 // xactEnd reads the parts in their fixed order; an abort has the same ones but invalidations.
 func (c *cursor) xactEnd(major pg.Major, info uint8, commit bool) (r Commit) {
 	r.Time = c.time()
 	if info&XactHasInfo != 0 {
-		r.XInfo = c.u32()
+		r.XInfo = c.U32()
 	}
 	if r.XInfo&^xinfoKnown != 0 {
-		c.fail("unknown xinfo bits %#x", r.XInfo&^xinfoKnown)
+		c.Fail("unknown xinfo bits %#x", r.XInfo&^xinfoKnown)
 	}
 	has := func(bit uint32) bool { return r.XInfo&bit != 0 }
 	if has(XInfoHasDBInfo) {
 		r.DB, r.Spc = c.oid(), c.oid()
 	}
 	if has(XInfoHasSubxacts) {
-		r.Subxacts = XIDs(c.array(c.i32(), 4))
+		r.Subxacts = XIDs(c.Array(c.i32(), 4))
 	}
 	if has(XInfoHasRels) {
-		r.DroppedRels = Rels(c.array(c.i32(), 12))
+		r.DroppedRels = Rels(c.Array(c.i32(), 12))
 	}
 	if has(XInfoHasDroppedStats) {
 		r.DroppedStats = c.stats(major, c.i32())
 	}
 	if commit && has(XInfoHasInvals) {
-		r.Invals = Invals(c.array(c.i32(), InvalSize))
+		r.Invals = Invals(c.Array(c.i32(), InvalSize))
 	}
 	if has(XInfoHasTwophase) {
 		r.PreparedXID = c.xid()
 		if has(XInfoHasGID) {
-			r.GID = c.cstring()
+			r.GID = c.CString()
 		}
 	}
 	if has(XInfoHasOrigin) {
@@ -146,15 +146,15 @@ type Assignment struct {
 func DecodeAssignment(main []byte) (Assignment, error) {
 	c := newCursor("XACT ASSIGNMENT", main)
 	r := Assignment{Top: c.xid()}
-	r.Subxacts = XIDs(c.array(c.i32(), 4))
-	return r, c.done()
+	r.Subxacts = XIDs(c.Array(c.i32(), 4))
+	return r, c.Done()
 }
 
 // DecodeXactInvalidations decodes XLOG_XACT_INVALIDATIONS (xl_xact_invals).
 func DecodeXactInvalidations(main []byte) (Invals, error) {
 	c := newCursor("XACT INVALIDATION", main)
-	r := Invals(c.array(c.i32(), InvalSize))
-	return r, c.done()
+	r := Invals(c.Array(c.i32(), InvalSize))
+	return r, c.Done()
 }
 
 // DropsNothing says that a transaction record neither removes files nor ends or begins a prepared transaction: it only sets the

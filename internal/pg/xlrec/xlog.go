@@ -71,29 +71,29 @@ func DecodeCheckPoint(major pg.Major, main []byte) (CheckPoint, error) {
 	r := CheckPoint{
 		Redo:       c.lsn(),
 		TimelineID: c.tli(), PrevTimelineID: c.tli(),
-		FullPageWrites: c.bool(),
+		FullPageWrites: c.Bool(),
 		WALLevel:       WALLevelUnknown,
 	}
-	c.skip(3)
+	c.Skip(3)
 	if level := c.i32(); major >= pg.PG17 {
 		r.WALLevel = c.walLevel(level)
 	}
-	r.NextXID = pg.FullXID(c.u64())
+	r.NextXID = pg.FullXID(c.U64())
 	r.NextOID = c.oid()
-	r.NextMulti, r.NextMultiOffset = pg.MultiXactID(c.u32()), c.u32()
+	r.NextMulti, r.NextMultiOffset = pg.MultiXactID(c.U32()), c.U32()
 	r.OldestXID, r.OldestXIDDB = c.xid(), c.oid()
-	r.OldestMulti, r.OldestMultiDB = pg.MultiXactID(c.u32()), c.oid()
-	c.skip(4)
-	r.Time = int64(c.u64())
+	r.OldestMulti, r.OldestMultiDB = pg.MultiXactID(c.U32()), c.oid()
+	c.Skip(4)
+	r.Time = int64(c.U64())
 	r.OldestCommitTsXID, r.NewestCommitTsXID = c.xid(), c.xid()
 	r.OldestActiveXID = c.xid()
-	c.skip(4)
-	return r, c.done()
+	c.Skip(4)
+	return r, c.Done()
 }
 
 func (c *cursor) walLevel(v int32) WALLevel {
 	if v < 0 || v > int32(WALLevelLogical) {
-		c.fail("wal_level %d", v)
+		c.Fail("wal_level %d", v)
 	}
 	return WALLevel(v)
 }
@@ -102,31 +102,31 @@ func (c *cursor) walLevel(v int32) WALLevel {
 func DecodeCheckpointRedo(major pg.Major, main []byte) (WALLevel, error) {
 	c := newCursor("XLOG CHECKPOINT_REDO", main)
 	if major < pg.PG17 {
-		c.fail("PostgreSQL %d has no such record", major)
+		c.Fail("PostgreSQL %d has no such record", major)
 	}
 	r := c.walLevel(c.i32())
-	return r, c.done()
+	return r, c.Done()
 }
 
 // DecodeNextOID decodes XLOG_NEXTOID: OIDs below the result may be in use.
 func DecodeNextOID(main []byte) (pg.OID, error) {
 	c := newCursor("XLOG NEXTOID", main)
 	r := c.oid()
-	return r, c.done()
+	return r, c.Done()
 }
 
 // DecodeBackupEnd decodes XLOG_BACKUP_END: the redo point at which the backup that ends here began.
 func DecodeBackupEnd(main []byte) (pg.LSN, error) {
 	c := newCursor("XLOG BACKUP_END", main)
 	r := c.lsn()
-	return r, c.done()
+	return r, c.Done()
 }
 
 // DecodeFPWChange decodes XLOG_FPW_CHANGE: full_page_writes from here on.
 func DecodeFPWChange(main []byte) (bool, error) {
 	c := newCursor("XLOG FPW_CHANGE", main)
-	r := c.bool()
-	return r, c.done()
+	r := c.Bool()
+	return r, c.Done()
 }
 
 // ParameterChange is written at start when a setting a standby depends on has changed (xl_parameter_change).
@@ -149,9 +149,9 @@ func DecodeParameterChange(main []byte) (ParameterChange, error) {
 		MaxPreparedXacts: c.i32(), MaxLocksPerXact: c.i32(),
 	}
 	r.WALLevel = c.walLevel(c.i32())
-	r.WALLogHints, r.TrackCommitTimestamp = c.bool(), c.bool()
-	c.skip(2)
-	return r, c.done()
+	r.WALLogHints, r.TrackCommitTimestamp = c.Bool(), c.Bool()
+	c.Skip(2)
+	return r, c.Done()
 }
 
 // RestorePoint is a name given to a place in the WAL (xl_restore_point).
@@ -167,14 +167,14 @@ const restorePointNameSize = 64
 func DecodeRestorePoint(main []byte) (RestorePoint, error) {
 	c := newCursor("XLOG RESTORE_POINT", main)
 	r := RestorePoint{Time: c.time()}
-	name := c.bytes(restorePointNameSize)
+	name := c.Bytes(restorePointNameSize)
 	n := bytes.IndexByte(name, 0)
 	if n < 0 {
-		c.fail("name is not terminated")
+		c.Fail("name is not terminated")
 		n = 0
 	}
 	r.Name = name[:n:n]
-	return r, c.done()
+	return r, c.Done()
 }
 
 // EndOfRecovery is the first record of a new timeline (xl_end_of_recovery); 17 added the level.
@@ -191,9 +191,9 @@ func DecodeEndOfRecovery(major pg.Major, main []byte) (EndOfRecovery, error) {
 	r := EndOfRecovery{Time: c.time(), TimelineID: c.tli(), PrevTimelineID: c.tli(), WALLevel: WALLevelUnknown}
 	if major >= pg.PG17 {
 		r.WALLevel = c.walLevel(c.i32())
-		c.skip(4)
+		c.Skip(4)
 	}
-	return r, c.done()
+	return r, c.Done()
 }
 
 // OverwriteContrecord follows a record that a crash cut off and that will never be completed
@@ -207,5 +207,5 @@ type OverwriteContrecord struct {
 func DecodeOverwriteContrecord(main []byte) (OverwriteContrecord, error) {
 	c := newCursor("XLOG OVERWRITE_CONTRECORD", main)
 	r := OverwriteContrecord{Overwritten: c.lsn(), Time: c.time()}
-	return r, c.done()
+	return r, c.Done()
 }
