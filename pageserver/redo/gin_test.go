@@ -6,22 +6,15 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/ginrec"
+	"github.com/tarn-db/tarn/internal/rectest"
 )
 
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	out, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
+var unhex = rectest.Hex
 
 func ginRecord(t testing.TB, op uint8, main, data string) *wal.Record {
 	rec := record(wal.RMGin, op, unhex(t, main), unhex(t, data))

@@ -3,21 +3,14 @@ package brinrec
 import (
 	"encoding/hex"
 	"errors"
-	"strings"
+	"fmt"
 	"testing"
 
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/rectest"
 )
 
-// b reads hexadecimal with spaces.
-func b(t testing.TB, s string) []byte {
-	t.Helper()
-	out, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
+var b = rectest.Hex
 
 func decode(op uint8, main []byte) (r any, err error) {
 	switch op {
@@ -57,14 +50,10 @@ func TestDecode(t *testing.T) {
 		if got, err := decode(s.op, main); err != nil || got != s.want {
 			t.Errorf("%#x: %+v, %v", s.op, got, err)
 		}
-		if _, err := decode(s.op, append(main[:len(main):len(main)], 0)); !errors.Is(err, pg.ErrCorrupt) {
-			t.Errorf("%#x with a byte more: %v", s.op, err)
-		}
-		for n := range main {
-			if _, err := decode(s.op, main[:n]); !errors.Is(err, pg.ErrCorrupt) {
-				t.Errorf("%#x cut to %d bytes: %v", s.op, n, err)
-			}
-		}
+		rectest.OnlyItsLength(t, fmt.Sprintf("%#x", s.op), main, func(main []byte) error {
+			_, err := decode(s.op, main)
+			return err
+		})
 	}
 }
 

@@ -7,17 +7,10 @@ import (
 	"testing"
 
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/rectest"
 )
 
-// b reads hexadecimal with spaces.
-func b(t testing.TB, s string) []byte {
-	t.Helper()
-	out, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
+var b = rectest.Hex
 
 // decode calls the decoder of a record's main data, or of what its block 0 carries.
 func decode(what string, data []byte) (err error) {
@@ -73,18 +66,7 @@ var samples = []struct{ what, data string }{
 // TestExactLength: of each sample only its own length will do.
 func TestExactLength(t *testing.T) {
 	for _, s := range samples {
-		data := b(t, s.data)
-		if err := decode(s.what, data); err != nil {
-			t.Errorf("%s: %v", s.what, err)
-		}
-		if err := decode(s.what, append(data[:len(data):len(data)], 0)); !errors.Is(err, pg.ErrCorrupt) {
-			t.Errorf("%s with a byte more: %v", s.what, err)
-		}
-		for n := range data {
-			if err := decode(s.what, data[:n]); !errors.Is(err, pg.ErrCorrupt) {
-				t.Errorf("%s cut to %d bytes: %v", s.what, n, err)
-			}
-		}
+		rectest.OnlyItsLength(t, s.what, b(t, s.data), func(data []byte) error { return decode(s.what, data) })
 	}
 }
 

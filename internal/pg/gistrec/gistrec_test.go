@@ -1,23 +1,14 @@
 package gistrec
 
 import (
-	"encoding/hex"
 	"errors"
-	"strings"
 	"testing"
 
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/rectest"
 )
 
-// b reads hexadecimal with spaces.
-func b(t testing.TB, s string) []byte {
-	t.Helper()
-	out, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
+var b = rectest.Hex
 
 // decode calls the decoder of a record type and reads what it hands out.
 func decode(major pg.Major, op uint8, main, data []byte) (err error) {
@@ -69,27 +60,9 @@ var samples = []struct {
 func TestExactLength(t *testing.T) {
 	for _, s := range samples {
 		main, data := b(t, s.main), b(t, s.data)
-		if err := decode(s.major, s.op, main, data); err != nil {
-			t.Errorf("%s: %v", s.what, err)
-		}
-		if err := decode(s.major, s.op, append(main[:len(main):len(main)], 0), data); !errors.Is(err, pg.ErrCorrupt) {
-			t.Errorf("%s with a byte more: %v", s.what, err)
-		}
-		for n := range main {
-			if err := decode(s.major, s.op, main[:n], data); !errors.Is(err, pg.ErrCorrupt) {
-				t.Errorf("%s cut to %d bytes: %v", s.what, n, err)
-			}
-		}
-		if s.data == "" {
-			continue
-		}
-		if err := decode(s.major, s.op, main, append(data[:len(data):len(data)], 0)); !errors.Is(err, pg.ErrCorrupt) {
-			t.Errorf("%s with a byte more of data: %v", s.what, err)
-		}
-		for n := range data {
-			if err := decode(s.major, s.op, main, data[:n]); !errors.Is(err, pg.ErrCorrupt) {
-				t.Errorf("%s with data cut to %d bytes: %v", s.what, n, err)
-			}
+		rectest.OnlyItsLength(t, s.what, main, func(main []byte) error { return decode(s.major, s.op, main, data) })
+		if s.data != "" {
+			rectest.OnlyItsLength(t, s.what+"'s data", data, func(data []byte) error { return decode(s.major, s.op, main, data) })
 		}
 	}
 }

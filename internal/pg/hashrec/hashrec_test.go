@@ -1,24 +1,16 @@
 package hashrec
 
 import (
-	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/rectest"
 )
 
-// b reads hexadecimal with spaces.
-func b(t testing.TB, s string) []byte {
-	t.Helper()
-	out, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
+var b = rectest.Hex
 
 // decode calls the decoder of a record type for what it refuses.
 func decode(major pg.Major, op uint8, main []byte) (err error) {
@@ -77,18 +69,7 @@ var samples = []struct {
 // TestExactLength takes each record apart, and then with a byte more and with each number of bytes less: only its own length will do.
 func TestExactLength(t *testing.T) {
 	for _, s := range samples {
-		main := b(t, s.main)
-		if err := decode(s.major, s.op, main); err != nil {
-			t.Errorf("%#02x of %d: %v", s.op, s.major, err)
-		}
-		if err := decode(s.major, s.op, append(main[:len(main):len(main)], 0)); !errors.Is(err, pg.ErrCorrupt) {
-			t.Errorf("%#02x of %d with a byte more: %v", s.op, s.major, err)
-		}
-		for n := range main {
-			if err := decode(s.major, s.op, main[:n]); !errors.Is(err, pg.ErrCorrupt) {
-				t.Errorf("%#02x of %d cut to %d bytes: %v", s.op, s.major, n, err)
-			}
-		}
+		rectest.OnlyItsLength(t, fmt.Sprintf("%#02x of %d", s.op, s.major), b(t, s.main), func(main []byte) error { return decode(s.major, s.op, main) })
 	}
 }
 

@@ -1,23 +1,15 @@
 package heaprec
 
 import (
-	"encoding/hex"
 	"errors"
 	"strings"
 	"testing"
 
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/rectest"
 )
 
-// b reads hexadecimal with spaces.
-func b(t testing.TB, s string) []byte {
-	t.Helper()
-	out, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
+var b = rectest.Hex
 
 // decode calls the decoder of a record type for what it refuses.
 func decode(major pg.Major, op string, info uint8, main, data []byte) (err error) {

@@ -2,23 +2,15 @@ package spgistrec
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
-	"strings"
+	"fmt"
 	"testing"
 
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/rectest"
 )
 
-// b reads hexadecimal with spaces.
-func b(t testing.TB, s string) []byte {
-	t.Helper()
-	out, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
+var b = rectest.Hex
 
 const (
 	leaf16  = "40000000 0000 000001000200 01020304 "                                         // LIVE, 16 bytes
@@ -75,19 +67,7 @@ var samples = []struct {
 // will do.
 func TestExactLength(t *testing.T) {
 	for _, s := range samples {
-		main := b(t, s.main)
-		if err := decode(s.major, s.op, main); err != nil {
-			t.Errorf("%#x of %d: %v", s.op, s.major, err)
-			continue
-		}
-		if err := decode(s.major, s.op, append(main[:len(main):len(main)], 0)); !errors.Is(err, pg.ErrCorrupt) {
-			t.Errorf("%#x of %d with a byte more: %v", s.op, s.major, err)
-		}
-		for n := range main {
-			if err := decode(s.major, s.op, main[:n]); !errors.Is(err, pg.ErrCorrupt) {
-				t.Errorf("%#x of %d cut to %d bytes: %v", s.op, s.major, n, err)
-			}
-		}
+		rectest.OnlyItsLength(t, fmt.Sprintf("%#x of %d", s.op, s.major), b(t, s.main), func(main []byte) error { return decode(s.major, s.op, main) })
 	}
 }
 
