@@ -16,6 +16,7 @@ func FuzzFetch(f *testing.F) {
 	f.Add(uint8(wal.RMHeap), uint8(heaprec.OpLock), uint8(0), []byte{0, 0, 0, 0, 0xFF, 0xFF, 0, 0}, []byte{0xFF}, uint16(0))
 	f.Add(uint8(wal.RMBtree), uint8(0), uint8(1), []byte{0, 0}, []byte{0xFF, 0xFF, 0xFF, 0xFF}, uint16(pg.PageHeaderSize-4))
 	f.Add(uint8(wal.RMBtree), uint8(0), uint8(0), []byte{0xF9, 0x07}, []byte{0xFF, 0xFF, 0xFF, 0xFF}, uint16(pg.BlockSize-4))
+	f.Add(uint8(wal.RMBtree), uint8(0), uint8(0), []byte{0, 0x08}, []byte(nil), uint16(0)) // just past the page
 	f.Add(uint8(wal.RMHeap2), uint8(0), uint8(0), []byte(nil), []byte{63, 0}, uint16(14))
 	f.Fuzz(func(t *testing.T, rmid, info, id uint8, main, scribble []byte, at uint16) {
 		page := newPage()
