@@ -225,6 +225,7 @@ func TestBtreeRefusals(t *testing.T) {
 		"leaf with a child":               {leaf(), btreeRecord(btreerec.OpSplitR, "00000000 0200 0300 0000", one, one, one, one), 3},
 		"leaf as root with a child":       {leaf(), btreeRecord(btreerec.OpNewRoot, "07000000 00000000", nil, nil), 1},
 		"interval beyond the page":        {leaf(), btreeRecord(btreerec.OpDedup, "0100", []byte{1, 0, 3, 0}), 0},
+		"interval beyond all offsets":     {leaf(), btreeRecord(btreerec.OpDedup, "0100", []byte{1, 0, 0xFF, 0xFF}), 0},
 		"interval of one":                 {leaf(), btreeRecord(btreerec.OpDedup, "0100", []byte{1, 0, 1, 0}), 0},
 		"intervals that overlap":          {leaf(), btreeRecord(btreerec.OpDedup, "0200", []byte{1, 0, 2, 0, 2, 0, 2, 0}), 0},
 		"interval with the high key":      {withNext(leaf()), btreeRecord(btreerec.OpDedup, "0100", []byte{1, 0, 2, 0}), 0},

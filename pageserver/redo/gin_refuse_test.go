@@ -73,6 +73,7 @@ func TestGinRefusals(t *testing.T) {
 		"data into an entry page":          {entryPage(t, ginrec.PageLeaf, 1), compressed("0000"), 0},
 		"an entry into a posting tree":     {postingLeaf(a), ginRecord(t, ginrec.OpInsert, "0200", "0100 0000"+tuple), 0},
 		"a leaf's record above the leaves": {postingInner(2), compressed("0000"), 0},
+		"a leaf's entry above the leaves":  {entryPage(t, 0, 1), ginRecord(t, ginrec.OpInsert, "0200", "0100 0000"+tuple), 0},
 		"an inner record on a leaf":        {postingLeaf(a), inner("0200 0000 6600 0000 0800 0300"), 0},
 		"posting item 0":                   {postingInner(3), inner("0000 0000 6600 0000 0800 0300"), 0},
 		"posting item 4 of 3":              {postingInner(3), inner("0400 0000 6600 0000 0800 0300"), 0},

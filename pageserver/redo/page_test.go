@@ -77,8 +77,12 @@ func TestItemsThatDoNotMove(t *testing.T) {
 			return p
 		}
 		upper := int(gistPage(t, 0, 4).Upper())
-		if err := move(page(0, 0)); err != nil {
+		whole := page(0, 0)
+		if err := move(whole); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+		if free := whole[whole.Lower():whole.Upper()]; len(bytes.Trim(free, "\x00")) != 0 {
+			t.Errorf("%s: what became free is not zero", name)
 		}
 		if err := move(page(pg.BlockSize-15, 0)); !errors.Is(err, errPointers) {
 			t.Errorf("%s on a page with an odd special area: %v", name, err)

@@ -297,3 +297,26 @@ func TestConfirm(t *testing.T) {
 		t.Errorf("%v at %s", tup.Ctid(), page.LSN())
 	}
 }
+
+// TestCheck: a page is compared with the server's image of it after the record, unless it is past that.
+func TestCheck(t *testing.T) {
+	page, rec := filledPage(t, 2), insertRecord(2, 2, 0)
+	blk := &rec.Blocks[0]
+	blk.HasImage, blk.Image = true, append([]byte(nil), page...)
+	var s Scratch
+	if equal, diffs, err := Check(page, rec, blk, &s); !equal || err != nil {
+		t.Errorf("the same page: %v %v", diffs, err)
+	}
+	page[pg.BlockSize-8] ^= 1
+	if equal, diffs, err := Check(page, rec, blk, &s); equal || err != nil || !slices.Equal(diffs, []Range{{pg.BlockSize - 8, 1}}) {
+		t.Errorf("a value differs: %v %v", diffs, err)
+	}
+	page.SetLSN(rec.End + 8)
+	if equal, diffs, err := Check(page, rec, blk, &s); !equal || err != nil {
+		t.Errorf("a page past the record: %v %v", diffs, err)
+	}
+	rec.RMID = wal.RMXLog
+	if _, _, err := Check(page, rec, blk, &s); !errors.Is(err, ErrNoMask) {
+		t.Errorf("a manager without a mask: %v", err)
+	}
+}

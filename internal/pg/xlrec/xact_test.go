@@ -160,3 +160,22 @@ func TestCheckPointRoundTrip(t *testing.T) {
 		}
 	}
 }
+
+// TestDropsNothing: only the fate of transactions, by the flags alone.
+func TestDropsNothing(t *testing.T) {
+	plain, rels := build(uint64(0), uint32(XInfoHasSubxacts)), build(uint64(0), uint32(XInfoHasRels|XInfoHasSubxacts))
+	for what, c := range map[string]struct {
+		main []byte
+		info uint8
+		want bool
+	}{
+		"a commit": {make([]byte, 8), XactCommit, true}, "an abort": {make([]byte, 8), XactAbort, true},
+		"a commit with subtransactions": {plain, XactCommit | XactHasInfo, true}, "one with files": {rels, XactCommit | XactHasInfo, false},
+		"an abort with files": {rels, XactAbort | XactHasInfo, false}, "flags cut": {rels[:11], XactCommit | XactHasInfo, false},
+		"PREPARE": {plain, XactPrepare, false}, "COMMIT PREPARED": {plain, XactCommitPrepared | XactHasInfo, false}, "an assignment": {nil, XactAssignment, true},
+	} {
+		if got := DropsNothing(c.main, c.info); got != c.want {
+			t.Errorf("%s: %v", what, got)
+		}
+	}
+}
