@@ -246,11 +246,7 @@ func TestBtreeRefusals(t *testing.T) {
 		"unknown record":                  {leaf(), btreeRecord(0xF0, "", nil), 0},
 	}
 	for name, c := range cases {
-		_, err := Apply(c.page, c.rec, c.rec.Block(c.id), Env{})
-		var place *pg.CorruptError
-		if !errors.As(err, &place) || place.LSN != 0x1000 || place.Rel != testRel || place.Block != pg.BlockNumber(7+c.id) {
-			t.Errorf("%s: %v", name, err)
-		}
+		wantRefused(t, name, c.page, c.rec, c.id)
 	}
 }
 

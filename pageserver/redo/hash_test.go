@@ -38,7 +38,7 @@ func le32(values ...uint32) (b []byte) {
 }
 
 // hashTuple is an index tuple of 16 bytes with that hash code.
-func hashTuple(code byte) []byte { return []byte{0, 0, 0, 0, 1, 0, 16, 0, code, 0, 0, 0, 0, 0, 0, 0} }
+func hashTuple(code byte) []byte { return indexTupleOf(code, 1) }
 
 // hashCodes are the hash codes on a page, in line pointer order.
 func hashCodes(t *testing.T, p pg.Page) (codes []byte) {

@@ -3,7 +3,6 @@ package redo
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"testing"
 
 	"github.com/tarn-db/tarn/ingest/wal"
@@ -335,11 +334,7 @@ func TestSpgistRefusals(t *testing.T) {
 		"cut off more than a page holds": {large, spgRecord(spgistrec.OpVacuumRedirect, []byte{0, 0, 1, 0, 0, 0, 0, 0}, 0), 0},
 	}
 	for name, c := range cases {
-		_, err := Apply(c.page, c.rec, c.rec.Block(c.id), Env{})
-		var place *pg.CorruptError
-		if !errors.As(err, &place) || place.LSN != 0x1000 || place.Rel != testRel || place.Block != c.rec.Block(c.id).Block {
-			t.Errorf("%s: %v", name, err)
-		}
+		wantRefused(t, name, c.page, c.rec, c.id)
 	}
 }
 
