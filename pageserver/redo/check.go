@@ -25,6 +25,8 @@ func (r Range) String() string { return fmt.Sprintf("%d+%d", r.Offset, r.Length)
 type Scratch struct {
 	ours, theirs [pg.BlockSize]byte
 	diffs        []Range
+
+	ImageLSN pg.LSN // of the image that Check compared with last, which the masks hide
 }
 
 // rangesMax bounds the ranges reported for one page.
@@ -54,6 +56,7 @@ func Check(page pg.Page, rec *wal.Record, blk *wal.BlockRef, s *Scratch) (equal 
 	if err := blk.RestoreImage(theirs); err != nil {
 		return false, nil, corrupt(rec, blk, err.Error())
 	}
+	s.ImageLSN = theirs.LSN()
 	if blk.Fork == pg.VMFork && (rec.RMID == wal.RMHeap || rec.RMID == wal.RMHeap2) {
 		equal, diffs = compareVM(page, theirs, s)
 		return equal, diffs, nil

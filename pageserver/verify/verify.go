@@ -147,7 +147,6 @@ type verifier struct {
 	// fault is a planted fault of the tests: it is shown each page a record changed, before and after, and may alter it.
 	fault  func(before, after pg.Page, rec *wal.Record, blk *wal.BlockRef)
 	before [pg.BlockSize]byte
-	image  [pg.BlockSize]byte
 }
 
 func open(base string) (*verifier, error) {
@@ -329,32 +328,32 @@ func (v *verifier) block(rec *wal.Record, blk *wal.BlockRef) error {
 	if !check || st.lost[blk.Block] {
 		return nil
 	}
-	if result == redo.Changed && !blk.WillInit && blk.Fork == pg.MainFork {
-		if err := v.compareLSN(before, hints, rec, blk); err != nil {
-			return err
-		}
+	compared, err := v.compare(page, rec, blk)
+	if compared && result == redo.Changed && !blk.WillInit && blk.Fork == pg.MainFork {
+		v.compareLSN(before, hints, rec, blk)
 	}
-	return v.compare(page, rec, blk)
+	return err
 }
 
-func (v *verifier) compare(page pg.Page, rec *wal.Record, blk *wal.BlockRef) error {
+// compare compares a page with the image of it. It returns false if the manager has no mask.
+func (v *verifier) compare(page pg.Page, rec *wal.Record, blk *wal.BlockRef) (bool, error) {
 	equal, diffs, err := redo.Check(page, rec, blk, &v.scratch)
 	if errors.Is(err, redo.ErrNoMask) {
 		v.report.Skipped++
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	v.byRmgr[rec.RMID].Images++
 	v.report.ImagesCompared++
 	if equal {
-		return nil
+		return true, nil
 	}
 	v.byRmgr[rec.RMID].Mismatches++
 	v.report.Mismatches++
 	v.note(rec, blk, diffs)
-	return nil
+	return true, nil
 }
 
 // note keeps one of the first mismatches.
