@@ -14,7 +14,7 @@ import (
 
 // beside is what a data directory holds beside its relations, as the WAL says it has become.
 type beside struct {
-	base     *datadir.Dir // nil: nothing was there before the WAL
+	base     logReader // of no directory: nothing was there before the WAL
 	state    cluster.State
 	sets     slru.Sets
 	pages    map[logPage]pg.Page         // pages of transaction logs that are not as in the base
@@ -27,15 +27,9 @@ type beside struct {
 	before        xlrec.CheckPoint // what the records before that one come to
 }
 
-// logPage names a page of a transaction log.
-type logPage struct {
-	kind slru.Kind
-	no   uint32
-}
-
 // newBeside begins with what a stopped server has left.
 func newBeside(base *datadir.Dir, c *control.Control) (*beside, error) {
-	b := &beside{base: base, pages: map[logPage]pg.Page{}, maps: map[datadir.Database][]byte{}, prepared: map[pg.XID][]byte{}}
+	b := &beside{base: logReader{dir: base}, pages: map[logPage]pg.Page{}, maps: map[datadir.Database][]byte{}, prepared: map[pg.XID][]byte{}}
 	if base == nil {
 		return b, nil
 	}
@@ -66,43 +60,17 @@ func newBeside(base *datadir.Dir, c *control.Control) (*beside, error) {
 	return b, nil
 }
 
-// logSets lists the pages of the transaction logs in a data directory.
-func logSets(dir *datadir.Dir) (sets slru.Sets, err error) {
-	for kind := range slru.Kind(slru.Kinds) {
-		segments, err := dir.LogSegments(kind.Folder())
-		if err != nil {
-			return sets, err
-		}
-		for segment, pages := range segments {
-			if pages > 0 && pages <= slru.SegmentPages {
-				sets[kind].Add(segment*slru.SegmentPages + pages - 1)
-			}
-		}
-	}
-	return sets, nil
-}
-
 // page returns a page of a transaction log as the WAL has left it.
 func (b *beside) page(at logPage) (pg.Page, error) {
 	p := b.pages[at]
 	if p == nil {
 		p = pg.Page(make([]byte, pg.BlockSize))
 		b.pages[at] = p
-		if b.base != nil {
-			return p, readLogPage(b.base, at, p)
+		if b.base.dir != nil {
+			return p, b.base.copyPage(at, p)
 		}
 	}
 	return p, nil
-}
-
-// readLogPage reads a page of a transaction log; one that is not there is zeros.
-func readLogPage(d *datadir.Dir, at logPage, dst pg.Page) error {
-	clear(dst)
-	file, err := d.LogFile(at.kind.Folder(), slru.SegmentName(at.no/slru.SegmentPages))
-	if from := int(at.no%slru.SegmentPages) * pg.BlockSize; from < len(file) {
-		copy(dst, file[from:])
-	}
-	return err
 }
 
 // apply follows a record.
@@ -203,8 +171,8 @@ func (b *beside) dbase(rec *wal.Record) error {
 
 // relMap is a database's pg_filenode.map as the WAL has left it.
 func (b *beside) relMap(db datadir.Database) ([]byte, error) {
-	if file, ok := b.maps[db]; ok || b.base == nil {
+	if file, ok := b.maps[db]; ok || b.base.dir == nil {
 		return file, nil
 	}
-	return b.base.RelMap(db)
+	return b.base.dir.RelMap(db)
 }

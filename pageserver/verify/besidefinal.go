@@ -16,27 +16,27 @@ import (
 
 // compare compares what a stopped server's data directory holds beside its relations with what the WAL says: the transaction
 // logs, relation maps, prepared transactions, replication origins, and the control file's checkpoint and settings.
-func (b *beside) compare(dir *datadir.Dir, final *Final) error {
+func (b *beside) compare(dir *stoppedDir, final *Final) error {
 	c, err := dir.Control()
 	if err != nil {
 		return err
 	}
-	sets, err := logSets(dir)
+	sets, err := logSets(dir.Dir)
 	if err != nil {
 		return err
 	}
 	for kind := range slru.Kind(slru.Kinds) {
-		if err := b.compareLog(dir, kind, &sets[kind], &c, final); err != nil {
+		if err := b.compareLog(dir.Dir, kind, &sets[kind], &c, final); err != nil {
 			return err
 		}
 	}
 	if err := b.compareMaps(dir, final); err != nil {
 		return err
 	}
-	if err := b.comparePrepared(dir, final); err != nil {
+	if err := b.comparePrepared(dir.Dir, final); err != nil {
 		return err
 	}
-	if err := b.compareOrigins(dir, final); err != nil {
+	if err := b.compareOrigins(dir.Dir, final); err != nil {
 		return err
 	}
 	final.file("pg_control", 0, b.controlDiffers(&c))
@@ -52,11 +52,12 @@ func (b *beside) compareLog(dir *datadir.Dir, kind slru.Kind, theirs *slru.Set, 
 			}
 		}
 	}
+	log := logReader{dir: dir}
 	page, next := pg.Page(make([]byte, pg.BlockSize)), slru.Next{Multi: c.CheckPoint.NextMulti, Offset: c.CheckPoint.NextMultiOffset}
 	for _, run := range theirs.Runs() {
 		for no := run.From; no < run.To; no++ {
 			at := logPage{kind, no}
-			if err := readLogPage(dir, at, page); err != nil {
+			if err := log.copyPage(at, page); err != nil {
 				return err
 			}
 			ours, err := b.page(at)
@@ -79,12 +80,8 @@ func (b *beside) compareLog(dir *datadir.Dir, kind slru.Kind, theirs *slru.Set, 
 	return nil
 }
 
-func (b *beside) compareMaps(dir *datadir.Dir, final *Final) error {
+func (b *beside) compareMaps(dir *stoppedDir, final *Final) error {
 	dbs, err := dir.Databases()
-	if err != nil {
-		return err
-	}
-	whole, err := wholeDatabases(dir)
 	if err != nil {
 		return err
 	}
@@ -93,7 +90,7 @@ func (b *beside) compareMaps(dir *datadir.Dir, final *Final) error {
 		if err != nil {
 			return err
 		}
-		if ok, err := whole.has(db); err != nil {
+		if ok, err := dir.whole.has(db); err != nil {
 			return err
 		} else if theirs == nil || !ok {
 			continue

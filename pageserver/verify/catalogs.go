@@ -3,13 +3,14 @@ package verify
 import (
 	"encoding/binary"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/control"
 	"github.com/tarn-db/tarn/internal/pg/syscat"
+	"github.com/tarn-db/tarn/internal/pg/xlrec"
+	"github.com/tarn-db/tarn/pageserver/cluster"
 	"github.com/tarn-db/tarn/pageserver/datadir"
+	"github.com/tarn-db/tarn/pageserver/slru"
 )
 
 // mappedFiles reads a database's relation map: the files of catalogs that are not found through pg_class, by OID. A folder without
@@ -31,7 +32,7 @@ func mappedFiles(dir *datadir.Dir, db datadir.Database) (map[pg.OID]pg.RelFileLo
 }
 
 // catalogRows calls row with the columns named, of 4 bytes each, of every row of a mapped catalog that log says is live.
-func catalogRows(dir *datadir.Dir, catalog string, files map[pg.OID]pg.RelFileLocator, log commitLog, columns []string, row func(values []uint32)) error {
+func catalogRows(dir *datadir.Dir, catalog string, files map[pg.OID]pg.RelFileLocator, log *commitLog, columns []string, row func(values []uint32)) error {
 	layout := syscat.Lookup(dir.Major(), catalog)
 	file, ok := files[layout.OID]
 	if !ok {
@@ -100,15 +101,19 @@ func fixedOffsets(c *syscat.Catalog, columns []string) ([]int, error) {
 
 // commitLog is pg_xact of a stopped server.
 type commitLog struct {
-	root string
-	// prepared: there are prepared transactions, so that one that has no end may still get one. It counts as committed for the rows
-	// it made, not for those it deleted: what either outcome leaves is there.
-	prepared bool
+	logReader
+	// prepared says which transactions may still end. They count as committed for the rows they made, not for those they deleted: what
+	// either outcome leaves is there.
+	prepared func(xid pg.XID) bool
+}
+
+func newCommitLog(dir *datadir.Dir, prepared func(xid pg.XID) bool) *commitLog {
+	return &commitLog{logReader{dir: dir}, prepared}
 }
 
 // live says whether a tuple is a row now that no transaction runs (HeapTupleSatisfiesMVCC). A row whose xmax is a
 // multixact counts as one that is locked only.
-func (l commitLog) live(t pg.HeapTuple) (bool, error) {
+func (l *commitLog) live(t pg.HeapTuple) (bool, error) {
 	mask := t.Infomask()
 	switch mask & pg.HeapXminFrozen {
 	case pg.HeapXminFrozen:
@@ -116,7 +121,7 @@ func (l commitLog) live(t pg.HeapTuple) (bool, error) {
 		return false, nil
 	default:
 		status, err := l.status(t.Xmin())
-		if err != nil || status != xactCommitted && (!l.prepared || status == xactAborted) {
+		if err != nil || status != slru.CLOGCommitted && (status == slru.CLOGAborted || !l.prepared(t.Xmin())) {
 			return false, err
 		}
 	}
@@ -124,28 +129,45 @@ func (l commitLog) live(t pg.HeapTuple) (bool, error) {
 		return true, nil
 	}
 	status, err := l.status(t.Xmax())
-	return status != xactCommitted, err
+	return status != slru.CLOGCommitted, err
 }
 
-// Layout of pg_xact (access/transam/clog.c): two bits a transaction, 32 pages a file.
-const (
-	xactsPerFile  = 32 * pg.BlockSize * 4
-	xactCommitted = 1 // TRANSACTION_STATUS_COMMITTED
-	xactAborted   = 2 // TRANSACTION_STATUS_ABORTED
-)
-
-func (l commitLog) status(xid pg.XID) (uint8, error) {
+func (l *commitLog) status(xid pg.XID) (byte, error) {
 	if xid == pg.BootstrapXID || xid == pg.FrozenXID {
-		return xactCommitted, nil
+		return slru.CLOGCommitted, nil
 	}
-	f, err := os.Open(filepath.Join(l.root, "pg_xact", fmt.Sprintf("%04X", uint32(xid)/xactsPerFile)))
+	at := logPage{slru.CLOG, slru.CLOG.Page(uint32(xid))}
+	page, err := l.page(at)
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
-	var b [1]byte
-	if _, err := f.ReadAt(b[:], int64(uint32(xid)%xactsPerFile/4)); err != nil {
-		return 0, fmt.Errorf("status of transaction %d in %s: %w", xid, f.Name(), err)
+	if page == nil {
+		return 0, fmt.Errorf("status of transaction %d in %s: %s has no page %d", xid, l.dir.Root(), at.kind, at.no)
 	}
-	return b[0] >> (xid % 4 * 2) & 3, nil
+	return slru.StatusOf(page, xid), nil
+}
+
+// preparedXIDs lists the transactions that a stopped server has prepared, and their subtransactions. If one of their files is
+// damaged, ok is false.
+func preparedXIDs(dir *datadir.Dir) (xids map[pg.XID]bool, ok bool, err error) {
+	files, err := dir.Prepared()
+	if err != nil {
+		return nil, false, err
+	}
+	xids = map[pg.XID]bool{}
+	for xid, file := range files {
+		state, err := cluster.ParseTwoPhase(file)
+		if err != nil {
+			return nil, false, nil
+		}
+		p, err := xlrec.DecodePrepare(dir.Major(), state)
+		if err != nil {
+			return nil, false, nil
+		}
+		xids[xid] = true
+		for i := range p.Subxacts.Len() {
+			xids[p.Subxacts.At(i)] = true
+		}
+	}
+	return xids, true, nil
 }

@@ -33,7 +33,8 @@ func wholeDatabases(dir *datadir.Dir) (*databases, error) {
 		return nil, err
 	}
 	whole := map[pg.OID]pg.OID{}
-	err = catalogRows(dir, "pg_database", files, commitLog{root: dir.Root()}, []string{"oid", "dattablespace", "datconnlimit"}, func(v []uint32) {
+	log := newCommitLog(dir, func(pg.XID) bool { return false }) // CREATE DATABASE cannot be prepared
+	err = catalogRows(dir, "pg_database", files, log, []string{"oid", "dattablespace", "datconnlimit"}, func(v []uint32) {
 		if v[2] != invalidDatabase {
 			whole[pg.OID(v[0])] = pg.OID(v[1])
 		}

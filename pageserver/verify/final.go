@@ -75,47 +75,20 @@ func (f *Final) differ(d PageDifference) {
 // resource manager are, map pages but for their headers. Unlogged relations and free space maps are not in the WAL and are
 // left out, and so are databases that are not whole, and, counted, files that no catalog names.
 func ComparePages(ctx context.Context, dataDir string, lookup Lookup) (Final, error) {
-	dir, err := datadir.Open(dataDir)
+	dir, err := openStopped(dataDir)
 	if err != nil {
 		return Final{}, err
 	}
 	defer dir.Close()
-	c := comparer{dir: dir, lookup: lookup}
+	c := comparer{dir: dir, major: dir.Major(), lookup: lookup}
 	return c.all(ctx)
 }
 
-// loggedForks lists the forks whose pages are in the WAL: of an unlogged relation that is what it is reset to after a crash.
-func loggedForks(dir *datadir.Dir) (list []datadir.Fork, err error) {
-	forks, err := dir.Forks()
-	if err != nil {
-		return nil, err
-	}
-	unlogged := map[pg.RelFileLocator]bool{}
-	for _, f := range forks {
-		if f.Fork == pg.InitFork {
-			unlogged[f.Rel] = true
-		}
-	}
-	whole, err := wholeDatabases(dir)
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range forks {
-		ok, err := whole.has(datadir.Database{Spc: f.Rel.Spc, DB: f.Rel.DB})
-		if err != nil {
-			return nil, err
-		}
-		if ok && (f.Fork == pg.InitFork || !unlogged[f.Rel] && f.Fork != pg.FSMFork) {
-			list = append(list, f)
-		}
-	}
-	return list, nil
-}
-
 type comparer struct {
-	dir          *datadir.Dir
+	dir          *stoppedDir
+	major        pg.Major
 	lookup       Lookup
-	lost         func(f datadir.Fork, blk pg.BlockNumber) bool     // nil: no map page is one the WAL does not hold
+	atMost       func(f datadir.Fork, blk pg.BlockNumber) pg.Page  // fork.atMost of a map page; nil: the WAL holds every map page
 	ends         []pg.LSN                                          // of all records, rising; nil: not known
 	hints        func(f datadir.Fork, blk pg.BlockNumber) []pg.LSN // nil: hints give pages no LSN but redo's
 	final        Final
@@ -126,7 +99,7 @@ type comparer struct {
 
 // all compares every fork.
 func (c *comparer) all(ctx context.Context) (Final, error) {
-	forks, err := loggedForks(c.dir)
+	forks, err := c.dir.loggedForks()
 	if err != nil {
 		return Final{}, err
 	}
@@ -208,22 +181,19 @@ func (c *comparer) fork(f datadir.Fork) error {
 	return nil
 }
 
-// page compares one page. A page the server extended or initialised without having put anything on it leaves no trace in
-// the WAL and equals one that is not there.
+// page compares one page.
 func (c *comparer) page(rmid wal.RMID, f datadir.Fork, blk pg.BlockNumber, ours, theirs pg.Page) (bool, []redo.Range, error) {
 	if f.Fork == pg.VMFork {
-		if c.lost != nil && c.lost(f, blk) {
-			for i := pg.PageHeaderSize; i < pg.BlockSize; i++ {
-				theirs[i] &= ours[i]
+		if c.atMost != nil {
+			if most := c.atMost(f, blk); most != nil {
+				for i := pg.PageHeaderSize; i < pg.BlockSize; i++ {
+					ours[i] |= theirs[i] & most[i]
+				}
 			}
 		}
 		return bytes.Equal(ours[pg.PageHeaderSize:], theirs[pg.PageHeaderSize:]), vmRange(ours, theirs), nil
 	}
-	if ours.IsNew() && theirs.NumItems() == 0 {
-		return true, nil, nil
-	}
-	if ours.IsNew() && c.lostWAL(theirs.LSN()) {
-		c.final.LostWAL++
+	if ours.IsNew() && theirs.NumItems() == 0 && c.untraced(theirs.LSN()) {
 		return true, nil, nil
 	}
 	switch {
@@ -247,24 +217,45 @@ func (c *comparer) page(rmid wal.RMID, f datadir.Fork, blk pg.BlockNumber, ours,
 	if rmid == wal.RMGist && !ours.IsNew() && !sameSplit(ours, theirs) {
 		equal, diffs = false, append(diffs, redo.Range{Offset: pg.BlockSize - gistrec.OpaqueSize, Length: gistrec.OpaqueSize})
 	}
-	// Before 17 an init fork's page is written first and logged, which gives it its LSN, then (btbuildempty, blbuildempty).
-	unstamped := rmid == wal.RMGist && theirs.LSN() == gistrec.BuildLSN || f.Fork == pg.InitFork && theirs.LSN() == 0
 	hinted := c.hints != nil && slices.Contains(c.hints(f, blk), theirs.LSN())
-	if ours.LSN() != theirs.LSN() && !unstamped && !hinted {
+	if ours.LSN() != theirs.LSN() && !c.unstamped(rmid, f, theirs.LSN()) && !hinted {
 		equal, diffs = false, append(diffs, redo.Range{Offset: 0, Length: 8})
 	}
 	return equal, diffs, nil
 }
 
-// lostWAL says that no record ends at the LSN of a server's page: the record was lost in a crash, and its place is another's now. What
-// builds a relation that nobody sees yet writes its pages before their WAL (_bt_load, raw_heap_insert); the files stay behind.
-func (c *comparer) lostWAL(lsn pg.LSN) bool {
+// untraced says that a page without anything on it may have no trace in the WAL, by its LSN: it was extended by and initialised, which
+// is not logged; or it ends the buckets that a hash index has grown by (_hash_alloc_buckets), which are written before their WAL, and a
+// crash has lost that: no record ends there, for its place is another's now.
+//
+// A page that holds something is never without WAL in a file that a catalog names: what a build or a rewrite writes before its WAL is
+// named by its commit, and that is behind it. Files of transactions that a crash has cut off are left out (withoutOrphans).
+func (c *comparer) untraced(lsn pg.LSN) bool {
 	n := len(c.ends)
-	if n == 0 || lsn < c.ends[0] || lsn > c.ends[n-1] {
-		return false
+	if lsn == 0 || n == 0 {
+		return true
 	}
 	_, ok := slices.BinarySearch(c.ends, lsn)
-	return !ok
+	if ok || lsn < c.ends[0] || lsn > c.ends[n-1] {
+		return false
+	}
+	c.final.LostWAL++
+	return true
+}
+
+// unstamped says that a server's page may have this LSN instead of its record's: before 17 some pages are written first and then logged,
+// which gives them their LSN. These are what a sorted build makes of a GiST index (gist_indexsortbuild), and init forks that do not go
+// through the buffers (btbuildempty, spgbuildempty, blbuildempty).
+func (c *comparer) unstamped(rmid wal.RMID, f datadir.Fork, lsn pg.LSN) bool {
+	switch {
+	case c.major >= pg.PG17:
+		return false
+	case rmid == wal.RMGist:
+		return lsn == gistrec.BuildLSN && f.Fork == pg.MainFork
+	case rmid == wal.RMBtree || rmid == wal.RMSpgist || rmid == wal.RMGeneric:
+		return lsn == 0 && f.Fork == pg.InitFork
+	}
+	return false
 }
 
 // unfetch takes out of two pages of a sequence what may differ while values it has logged are still to be given out

@@ -27,46 +27,29 @@ func (s *pageSet) lookup(f datadir.Fork, blk pg.BlockNumber, dst pg.Page) (bool,
 }
 
 // compareExtra looks for pages that redo has and the server has not: they should have been cut off or dropped.
-func (s *pageSet) compareExtra(dir *datadir.Dir, final *Final) error {
-	forks, err := loggedForks(dir)
-	if err != nil {
-		return err
-	}
-	blocks := map[datadir.Fork]pg.BlockNumber{}
-	for _, f := range forks {
-		if blocks[f], err = dir.Blocks(f); err != nil {
-			return err
-		}
-	}
-	all, err := dir.Forks()
-	if err != nil {
-		return err
-	}
-	unlogged := map[pg.RelFileLocator]bool{}
-	for _, f := range all {
-		unlogged[f.Rel] = unlogged[f.Rel] || f.Fork == pg.InitFork
-	}
-	whole, err := wholeDatabases(dir)
-	if err != nil {
-		return err
-	}
+func (s *pageSet) compareExtra(dir *stoppedDir, final *Final) error {
 	for f, st := range s.forks {
-		ok, err := whole.has(datadir.Database{Spc: f.Rel.Spc, DB: f.Rel.DB})
+		if len(st.pages) == 0 {
+			continue
+		}
+		if ok, err := dir.logged(f); err != nil {
+			return err
+		} else if !ok {
+			continue
+		}
+		blocks, err := dir.Blocks(f)
 		if err != nil {
 			return err
 		}
-		if !ok || unlogged[f.Rel] && f.Fork != pg.InitFork {
-			continue
-		}
 		for blk, p := range st.pages {
-			if blk < blocks[f] || p.IsNew() {
+			if blk < blocks || p.IsNew() {
 				continue
 			}
 			final.Extra++
 			if len(final.First) < mismatchesMax {
 				final.First = append(final.First, PageDifference{
 					Name: f.Rel.String(), Fork: f.Fork.String(), Block: blk, Ours: p.LSN(),
-					Bytes: fmt.Sprintf("the server's has %d blocks", blocks[f]),
+					Bytes: fmt.Sprintf("the server's has %d blocks", blocks),
 				})
 			}
 		}

@@ -30,11 +30,11 @@ func readNamed(dir *datadir.Dir, whole *databases) (*namedFiles, error) {
 		return nil, err
 	}
 	named.add(shared)
-	prepared, err := dir.Prepared()
+	prepared, ok, err := preparedXIDs(dir)
 	if err != nil {
 		return nil, err
 	}
-	log := commitLog{root: dir.Root(), prepared: len(prepared) > 0}
+	log := newCommitLog(dir, func(xid pg.XID) bool { return prepared[xid] || !ok })
 	for db, spc := range whole.whole {
 		err := named.readDatabase(dir, datadir.Database{Spc: spc, DB: db}, log)
 		if errors.Is(err, pg.ErrCorrupt) {
@@ -46,7 +46,7 @@ func readNamed(dir *datadir.Dir, whole *databases) (*namedFiles, error) {
 	return named, nil
 }
 
-func (n *namedFiles) readDatabase(dir *datadir.Dir, db datadir.Database, log commitLog) error {
+func (n *namedFiles) readDatabase(dir *datadir.Dir, db datadir.Database, log *commitLog) error {
 	mapped, err := mappedFiles(dir, db)
 	if err != nil {
 		return err
@@ -68,12 +68,8 @@ func (n *namedFiles) add(mapped map[pg.OID]pg.RelFileLocator) {
 }
 
 // withoutOrphans takes the forks that no catalog names out of a list, and counts them.
-func withoutOrphans(dir *datadir.Dir, forks []datadir.Fork, final *Final) ([]datadir.Fork, error) {
-	whole, err := wholeDatabases(dir)
-	if err != nil {
-		return nil, err
-	}
-	named, err := readNamed(dir, whole)
+func withoutOrphans(dir *stoppedDir, forks []datadir.Fork, final *Final) ([]datadir.Fork, error) {
+	named, err := readNamed(dir.Dir, dir.whole)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package verify
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
@@ -34,9 +35,11 @@ type fork struct {
 	// redo stamps a page with that of each record that has an image, the primary with the first that finds it clean
 	// (MarkBufferDirtyHint, xlog_redo).
 	hints map[pg.BlockNumber][]pg.LSN
-	// lost are the map pages of a database made by wal_log: their images leave out the free space of a page, which is all of a map
-	// (RelationCopyStorageUsingBuffer), so that redo, the server's too, makes an empty one.
-	lost map[pg.BlockNumber]bool
+	// atMost are map pages of a database made by wal_log, with every bit set that the primary's may have. Their images leave out the
+	// free space of a page, which is all of a map (RelationCopyStorageUsingBuffer), so that redo, the server's too, makes an empty one.
+	//
+	// Invariant: the primary's page has the bits of pages, and none that atMost has not: both have been through the same records since.
+	atMost map[pg.BlockNumber]pg.Page
 }
 
 func newPageSet(base *datadir.Dir) *pageSet {
@@ -77,16 +80,11 @@ func (s *pageSet) drop(rel pg.RelFileLocator) {
 // truncate cuts a fork to n blocks.
 func (st *fork) truncate(n pg.BlockNumber) {
 	st.blocks = min(st.blocks, n)
-	for blk := range st.pages {
-		if blk >= n {
-			delete(st.pages, blk)
-		}
-	}
-	for blk := range st.missing {
-		if blk >= n {
-			delete(st.missing, blk)
-		}
-	}
+	beyond := func(blk pg.BlockNumber) bool { return blk >= n }
+	maps.DeleteFunc(st.pages, func(blk pg.BlockNumber, _ pg.Page) bool { return beyond(blk) })
+	maps.DeleteFunc(st.missing, func(blk pg.BlockNumber, _ pg.LSN) bool { return beyond(blk) })
+	maps.DeleteFunc(st.hints, func(blk pg.BlockNumber, _ []pg.LSN) bool { return beyond(blk) })
+	maps.DeleteFunc(st.atMost, func(blk pg.BlockNumber, _ pg.Page) bool { return beyond(blk) })
 }
 
 // markOpaque gives a fork up.
@@ -159,6 +157,9 @@ func (s *pageSet) applySmgr(rec *wal.Record) error {
 		return err
 	}
 	redo.TruncateVM(page, r.Block, rec.End)
+	if most := st.atMost[last]; most != nil {
+		redo.TruncateVM(most, r.Block, rec.End)
+	}
 	return nil
 }
 
@@ -236,9 +237,12 @@ func (s *pageSet) copyDatabase(r xlrec.DBCreateFileCopy) error {
 			return fmt.Errorf("copy database %d: %w", r.SrcDB, err)
 		}
 		for blk, p := range st.pages {
-			copied.pages[blk] = append(pg.Page(nil), p...)
+			copied.pages[blk] = slices.Clone(p)
 		}
-		copied.hints, copied.lost = maps.Clone(st.hints), maps.Clone(st.lost)
+		copied.hints, copied.atMost = maps.Clone(st.hints), maps.Clone(st.atMost)
+		for blk, p := range copied.atMost {
+			copied.atMost[blk] = slices.Clone(p)
+		}
 	}
 	return nil
 }
@@ -262,15 +266,27 @@ func (s *pageSet) copyBase(src datadir.Fork, from, to *fork) error {
 	return nil
 }
 
-// noteLost keeps which map pages an image has emptied.
-func (st *fork) noteLost(rec *wal.Record, blk *wal.BlockRef) {
-	if blk.Fork != pg.VMFork || rec.RMID != wal.RMXLog || !blk.HasImage {
-		return
+// boundMap keeps atMost of a map page that a record has changed: begun by an image that has emptied page, and then redone as page is.
+func (st *fork) boundMap(page pg.Page, rec *wal.Record, blk *wal.BlockRef, env redo.Env) error {
+	if blk.Fork != pg.VMFork {
+		return nil
 	}
-	if st.lost == nil {
-		st.lost = map[pg.BlockNumber]bool{}
+	if blk.ApplyImage && int(blk.HoleOffset) <= pg.PageHeaderSize && int(blk.HoleOffset)+int(blk.HoleLength) == pg.BlockSize {
+		if st.atMost == nil {
+			st.atMost = map[pg.BlockNumber]pg.Page{}
+		}
+		most := slices.Clone(page)
+		for i := pg.PageHeaderSize; i < pg.BlockSize; i++ {
+			most[i] = 0xFF
+		}
+		st.atMost[blk.Block] = most
+		return nil
 	}
-	st.lost[blk.Block] = int(blk.HoleOffset) <= pg.PageHeaderSize && int(blk.HoleOffset)+int(blk.HoleLength) == pg.BlockSize
+	if most := st.atMost[blk.Block]; most != nil {
+		_, err := redo.Apply(most, rec, blk, env)
+		return err
+	}
+	return nil
 }
 
 // noteHint keeps which LSNs the primary's page may have after a record; before is what redo's page had.

@@ -108,15 +108,15 @@ func Run(ctx context.Context, o Options) (Report, error) {
 
 // compareFinal compares all that redo has with the data directory of the server, stopped where the WAL ends.
 func (v *verifier) compareFinal(ctx context.Context, dataDir string) (*Final, error) {
-	dir, err := datadir.Open(dataDir)
+	dir, err := openStopped(dataDir)
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	c := comparer{dir: dir, lookup: v.pages.lookup,
-		lost:  func(f datadir.Fork, blk pg.BlockNumber) bool { return v.pages.fork(f).lost[blk] },
-		ends:  v.ends,
-		hints: func(f datadir.Fork, blk pg.BlockNumber) []pg.LSN { return v.pages.fork(f).hints[blk] },
+	c := comparer{dir: dir, major: dir.Major(), lookup: v.pages.lookup,
+		atMost: func(f datadir.Fork, blk pg.BlockNumber) pg.Page { return v.pages.fork(f).atMost[blk] },
+		ends:   v.ends,
+		hints:  func(f datadir.Fork, blk pg.BlockNumber) []pg.LSN { return v.pages.fork(f).hints[blk] },
 	}
 	final, err := c.all(ctx)
 	if err != nil {
@@ -256,11 +256,15 @@ func (v *verifier) record(rec *wal.Record) error {
 	v.changes = redo.ImplicitVM(rec, v.changes[:0])
 	for _, c := range v.changes {
 		f := datadir.Fork{Rel: c.Rel, Fork: pg.VMFork}
-		page, err := v.pages.page(f, v.pages.fork(f), redo.VMBlock(c.HeapBlock))
+		st, blk := v.pages.fork(f), redo.VMBlock(c.HeapBlock)
+		page, err := v.pages.page(f, st, blk)
 		if err != nil {
 			return err
 		}
 		redo.ApplyVM(page, c, rec.End)
+		if most := st.atMost[blk]; most != nil {
+			redo.ApplyVM(most, c, rec.End)
+		}
 	}
 	return nil
 }
@@ -286,7 +290,6 @@ func (v *verifier) block(rec *wal.Record, blk *wal.BlockRef) error {
 	f := datadir.Fork{Rel: blk.Rel, Fork: blk.Fork}
 	st := v.pages.fork(f)
 	check := redo.HasCheck(blk)
-	st.noteLost(rec, blk)
 	if st.opaque {
 		if check {
 			v.report.Skipped++
@@ -323,10 +326,15 @@ func (v *verifier) block(rec *wal.Record, blk *wal.BlockRef) error {
 		if v.fault != nil {
 			v.fault(v.before[:], page, rec, blk)
 		}
+		if err := st.boundMap(page, rec, blk, v.env); err != nil {
+			return err
+		}
 	}
-	// The server's map page still has what is lost here; its own check hides map pages altogether.
-	if !check || st.lost[blk.Block] {
+	if !check {
 		return nil
+	}
+	if most := st.atMost[blk.Block]; most != nil {
+		page = most
 	}
 	compared, err := v.compare(page, rec, blk)
 	if compared && result == redo.Changed && !blk.WillInit && blk.Fork == pg.MainFork {
