@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"strconv"
 	"testing"
 	"time"
@@ -32,7 +31,7 @@ type rig struct {
 // newRig starts Postgres with the database app; setup prepares tables before tarn attaches, nil for none.
 func newRig(t *testing.T, major int, setup []string) *rig {
 	t.Helper()
-	r := &rig{t: t, journal: demo.NewJournal(), seed: seed(t)}
+	r := &rig{t: t, journal: demo.NewJournal(), seed: pgtest.Seed(t)}
 	return r.on(pgtest.Options{Major: major}, setup)
 }
 
@@ -68,19 +67,6 @@ func newDemoRig(t *testing.T, major int) *rig {
 	}
 	r.tarn.startReady()
 	return r
-}
-
-// seed of a run's random numbers: TARN_SEED repeats one.
-func seed(t *testing.T) uint64 {
-	s := uint64(time.Now().UnixNano())
-	if text := os.Getenv("TARN_SEED"); text != "" {
-		var err error
-		if s, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatalf("TARN_SEED: %v", err)
-		}
-	}
-	t.Logf("repeat with: TARN_SEED=%d go test ./internal/e2e -run '^%s$'", s, t.Name())
-	return s
 }
 
 func startReader(t *testing.T, name string, env ...string) *lakecheck.Reader {

@@ -36,7 +36,7 @@ var moves = [][]string{
 func TestBaseBackupAmidMoves(t *testing.T) {
 	for _, release := range []string{"15.1", "18.6"} {
 		t.Run(release, func(t *testing.T) {
-			r := &cellRig{rig: &rig{t: t, journal: demo.NewJournal(), seed: seed(t)}}
+			r := &cellRig{rig: &rig{t: t, journal: demo.NewJournal(), seed: pgtest.Seed(t)}}
 			r.on(pgtest.Options{Release: release, Settings: map[string]string{"fsync": "off", "autovacuum_naptime": "1s"}}, nil)
 			r.exec(`COPY (SELECT 1) TO PROGRAM 'mkdir -p ../ts1 ../ts2'`, r.tablespace(1), `CREATE DATABASE model`, `CREATE DATABASE shuttle`)
 			r.execIn("model", cellDatabase("model")...)

@@ -237,7 +237,7 @@ type cellRig struct {
 }
 
 func runCell(t *testing.T, c cell) {
-	r := &cellRig{rig: &rig{t: t, journal: demo.NewJournal(), seed: seed(t)}, cell: c}
+	r := &cellRig{rig: &rig{t: t, journal: demo.NewJournal(), seed: pgtest.Seed(t)}, cell: c}
 	r.on(c.options(), nil)
 	r.mustBeAsked()
 	r.prepare()

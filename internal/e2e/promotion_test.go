@@ -184,7 +184,7 @@ func TestPromotionsWhileDown(t *testing.T) {
 
 // A primary that has removed the WAL that is needed since the promotion: there is a gap, and the way out is named.
 func TestPromotionWithoutWAL(t *testing.T) {
-	r := &rig{t: t, seed: seed(t)}
+	r := &rig{t: t, seed: pgtest.Seed(t)}
 	r.on(pgtest.Options{Major: 15, InitdbArgs: []string{"--wal-segsize=1"}, Settings: map[string]string{"min_wal_size": "2MB", "max_wal_size": "2MB"}},
 		[]string{`CREATE TABLE t (i int, s text)`, `INSERT INTO t SELECT i, 'x' FROM generate_series(1, 1000) i`})
 	r.tarn.startReady()

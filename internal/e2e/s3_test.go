@@ -21,7 +21,7 @@ type s3Rig struct {
 // newS3Rig starts the servers and tarn, with the tables of the demo's workload.
 func newS3Rig(t *testing.T, major int) *s3Rig {
 	t.Helper()
-	r := &s3Rig{rig: &rig{t: t, journal: demo.NewJournal(), seed: seed(t)}}
+	r := &s3Rig{rig: &rig{t: t, journal: demo.NewJournal(), seed: pgtest.Seed(t)}}
 	r.s3 = s3test.New(t, "lake")
 	r.proxy = s3test.NewProxy(t, r.s3.URL)
 	r.pg = pgtest.NewTestServer(t, pgtest.Options{

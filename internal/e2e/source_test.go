@@ -43,7 +43,7 @@ func TestSourceGoesAway(t *testing.T) {
 
 // The server gives up on a slot that holds more WAL than it may, while tarn is there but does not get on.
 func TestSlotIsInvalidated(t *testing.T) {
-	r := &rig{t: t, seed: seed(t)}
+	r := &rig{t: t, seed: pgtest.Seed(t)}
 	r.on(pgtest.Options{Major: 15, Settings: map[string]string{
 		"max_slot_wal_keep_size": "16MB", "min_wal_size": "32MB", "max_wal_size": "32MB", "wal_sender_timeout": "3s",
 	}}, []string{`CREATE TABLE t (i int)`, `INSERT INTO t SELECT generate_series(1, 1000)`})

@@ -68,7 +68,7 @@ func stressDuration(t *testing.T) time.Duration {
 }
 
 func runStress(t *testing.T, major int) {
-	s := &stress{rig: &rig{t: t, journal: demo.NewJournal(), seed: seed(t)}, major: major, ops: stressOps(major), done: map[string]int{}, refused: map[string]string{}}
+	s := &stress{rig: &rig{t: t, journal: demo.NewJournal(), seed: pgtest.Seed(t)}, major: major, ops: stressOps(major), done: map[string]int{}, refused: map[string]string{}}
 	s.rng = rand.New(rand.NewPCG(s.seed, uint64(major)))
 	s.on(s.server(), nil)
 	if err := demo.CreateSchema(t.Context(), s.connect()); err != nil {

@@ -26,9 +26,7 @@ func TestGinAgainstServers(t *testing.T) {
 	}
 	for _, from := range sources() {
 		t.Run(from.release, func(t *testing.T) {
-			seed := time.Now().UnixNano() & 0xFFFF
-			t.Logf("seed %d", seed)
-			c, crashes := makeGinCorpus(t, from, seed)
+			c, crashes := makeGinCorpus(t, from, pgtest.Seed(t))
 			checkGinCorpus(t, c, crashes)
 		})
 	}
@@ -80,7 +78,7 @@ var ginMaintenance = []action{
 
 // makeGinCorpus runs the workload over a new server with some crashes, whose places in the WAL it returns. Nothing in it drops files:
 // recovery checks its own pages too, and takes a page of zeros in a file that is dropped later for one redone wrongly.
-func makeGinCorpus(t *testing.T, from source, seed int64) (c corpus, crashes []pg.LSN) {
+func makeGinCorpus(t *testing.T, from source, seed uint64) (c corpus, crashes []pg.LSN) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	defer cancel()
@@ -145,7 +143,7 @@ func (w *workload) ginRun(ctx context.Context, d time.Duration, sessions [][]act
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			w.session(ctx, rand.New(rand.NewPCG(uint64(w.seed), uint64(i))), actions)
+			w.session(ctx, rand.New(rand.NewPCG(w.seed, uint64(i))), actions)
 		}()
 	}
 	time.Sleep(d)

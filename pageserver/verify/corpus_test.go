@@ -46,7 +46,7 @@ var corpusSettings = map[string]string{
 //
 // With images to check the server's recovery masks pages of zeros too, and refuses them (mask_unused_space): it then takes
 // another try with another seed.
-func makeCorpus(t *testing.T, from source, seed int64, tries int) corpus {
+func makeCorpus(t *testing.T, from source, seed uint64, tries int) corpus {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	defer cancel()

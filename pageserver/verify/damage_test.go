@@ -4,7 +4,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"testing"
-	"time"
 
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
@@ -19,9 +18,8 @@ func TestDamage(t *testing.T) {
 	if pgtest.Long() {
 		tries = 500_000
 	}
-	seed := uint64(time.Now().UnixNano())
 	eachFixture(t, func(t *testing.T, r recorded) {
-		t.Logf("seed %d", seed)
+		seed := pgtest.Seed(t)
 		list, rng := r.steps(t, 100), rand.New(rand.NewPCG(seed, uint64(r.major)))
 		page := pg.Page(make([]byte, pg.BlockSize))
 		var scratch redo.Scratch
@@ -40,11 +38,11 @@ func TestDamage(t *testing.T) {
 			result, err := redo.Apply(page, &rec, &blk, redo.Env{})
 			switch {
 			case err != nil && !errors.Is(err, pg.ErrCorrupt):
-				t.Fatalf("seed %d: an error that is not typed: %v", seed, err)
+				t.Fatalf("an error that is not typed: %v", err)
 			case err != nil:
 				refused++
 			case result == redo.Changed && sane && blk.Fork != pg.VMFork && !ordered(page):
-				t.Fatalf("seed %d: %s: pointers %d %d %d", seed, rec.TypeName(), page.Lower(), page.Upper(), page.Special())
+				t.Fatalf("%s: pointers %d %d %d", rec.TypeName(), page.Lower(), page.Upper(), page.Special())
 			}
 			_, _, _ = redo.Compare(rec.RMID, page, page, blk.Block, &scratch)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/pgtest"
 	"github.com/tarn-db/tarn/pageserver/redo"
 )
 
@@ -19,9 +20,7 @@ import (
 func TestAgainstServers(t *testing.T) {
 	for _, from := range sources() {
 		t.Run(fmt.Sprintf("%s,%dMiB,checksums=%t", from.release, from.segments, from.checksums), func(t *testing.T) {
-			seed := time.Now().UnixNano() & 0xFFFF
-			t.Logf("seed %d", seed)
-			c := makeCorpus(t, from, seed, 4)
+			c := makeCorpus(t, from, pgtest.Seed(t), 4)
 			checkCorpus(t, c)
 		})
 	}

@@ -24,7 +24,7 @@ const sessions = 4
 type workload struct {
 	t    *testing.T
 	srv  *pgtest.Server
-	seed int64
+	seed uint64
 }
 
 const schema = `
@@ -70,7 +70,7 @@ func (w *workload) run(ctx context.Context, d time.Duration, kill func() error) 
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			w.session(ctx, rand.New(rand.NewPCG(uint64(w.seed), uint64(i))), actions)
+			w.session(ctx, rand.New(rand.NewPCG(w.seed, uint64(i))), actions)
 		}()
 	}
 	for i := range sessions {
