@@ -194,9 +194,7 @@ func (m *maker) standby(ctx context.Context, primary *pgtest.Server, dir string)
 	if err := os.Chmod(filepath.Join(dir, "data"), 0o700); err != nil {
 		return nil, err
 	}
-	opts := pgtest.Options{Dir: dir, Release: m.release, Port: port, KeepData: true}
-	if m.release == "15" {
-		opts.Release, opts.Major = "", 15
-	}
+	opts := server(m.release, dir)
+	opts.Port, opts.KeepData = port, true
 	return pgtest.Start(ctx, opts)
 }

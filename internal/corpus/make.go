@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,6 +43,14 @@ type maker struct {
 	scratch string // the server's account owns it
 }
 
+// server is how pgtest is asked for a release in a folder: 15 is not one of its releases but the distribution's.
+func server(release, dir string) pgtest.Options {
+	if release == "15" {
+		return pgtest.Options{Dir: dir, Major: 15}
+	}
+	return pgtest.Options{Dir: dir, Release: release}
+}
+
 // makeLimit is the most time one corpus may take.
 const makeLimit = time.Hour
 
@@ -60,15 +69,9 @@ func (o *options) make(ctx context.Context, release string, c corpus) (dir strin
 		return "", err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	opts := pgtest.Options{Dir: scratch, Release: release, HBA: everybody, Settings: map[string]string{}, InitdbArgs: c.initdb}
-	if release == "15" {
-		opts.Release, opts.Major = "", 15
-	}
-	for _, settings := range []map[string]string{common, c.settings} {
-		for k, v := range settings {
-			opts.Settings[k] = v
-		}
-	}
+	opts := server(release, scratch)
+	opts.HBA, opts.Settings, opts.InitdbArgs = everybody, maps.Clone(common), c.initdb
+	maps.Copy(opts.Settings, c.settings)
 	srv, err := pgtest.Start(ctx, opts)
 	if err != nil {
 		return "", err

@@ -42,7 +42,7 @@ func (o *options) print(list []outcome) error {
 	var errs []error
 	for _, out := range list {
 		r := out.Report
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%v\t\n", out.Release, out.Corpus, r.Bytes>>20, r.Records, len(out.Records), r.ImagesCompared,
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%v\t\n", out.Release, out.Corpus, r.Bytes>>20, r.Records, len(r.RecordTypes.Seen), r.ImagesCompared,
 			r.Skipped, r.Mismatches, r.InvalidPages, finalPages(r.Final), out.Waldump, out.Took.Round(100*time.Millisecond))
 		for _, f := range out.Failures {
 			errs = append(errs, fmt.Errorf("%s %s: %s", out.Release, out.Corpus, f))
@@ -98,7 +98,7 @@ func seenTypes(list []outcome, version int, o *options) (seen map[string]int64, 
 			continue
 		}
 		there[out.Corpus] = true
-		for name, n := range out.Records {
+		for name, n := range out.Report.RecordTypes.Seen {
 			seen[name] += n
 		}
 	}
