@@ -22,6 +22,7 @@ var orphanScript = []string{
 	"create table again (id int)", "insert into again values (1)", "vacuum full again", "vacuum full pg_class",
 	"create table half (id int)", "insert into half values (1)",
 	"begin; create table later (id int primary key); insert into later values (1); prepare transaction 'later'",
+	"begin; savepoint a; create table sub (id int); insert into sub values (1); release a; prepare transaction 'sub'",
 	"begin; drop table half; prepare transaction 'drop'",
 	"begin; update pg_class set relname = 'never' where relname = 't'; rollback", "checkpoint",
 }
@@ -42,7 +43,7 @@ func TestOrphans(t *testing.T) {
 				or oid = (select reltoastrelid from pg_class where relname = 't')`))
 			folder := filepath.Join("base", srv.One("select oid::text from pg_database where datname = 'postgres'"))
 			later := filesAfter(t, srv.DataDir(), folder, srv.One("select max(relfilenode)::text from pg_class"))
-			if len(files) != 11 || len(later) != 2 {
+			if len(files) != 11 || len(later) != 3 {
 				t.Fatalf("%v, and of the prepared transaction %v", files, later)
 			}
 			lost := crashInTransaction(t, srv)
