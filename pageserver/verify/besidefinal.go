@@ -132,12 +132,14 @@ func (b *beside) comparePrepared(dir *datadir.Dir, final *Final) error {
 
 func (b *beside) compareOrigins(dir *datadir.Dir, final *Final) error {
 	file, err := dir.Origins()
-	if err != nil || file == nil {
+	if err != nil || file == nil && len(b.state.Origins) == 0 {
 		return err
 	}
-	theirs, err := cluster.ParseOrigins(file)
-	if err != nil {
-		return err
+	var theirs []cluster.Origin
+	if file != nil {
+		if theirs, err = cluster.ParseOrigins(file); err != nil {
+			return err
+		}
 	}
 	what := ""
 	if !slices.Equal(b.state.Origins, theirs) {

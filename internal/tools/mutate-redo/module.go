@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 )
@@ -244,6 +243,5 @@ func (c *module) runTests(results map[int]result) error {
 			}
 		}
 	}
-	slices.Sort(c.tests)
 	return nil
 }
