@@ -145,6 +145,35 @@ func le32(values ...uint32) (b []byte) {
 	return b
 }
 
+// TestInvalidPages: a record for a page that is not there is held against redo, until a truncation or a drop explains it.
+func TestInvalidPages(t *testing.T) {
+	for name, explain := range map[string]func(m *mapRecords){
+		"cut off": func(m *mapRecords) {
+			m.redo(wal.Record{RMID: wal.RMSmgr, Info: xlrec.SmgrTruncate, Main: truncation(9)})
+		},
+		"dropped": func(m *mapRecords) { m.v.pages.drop(mapRel) },
+		"cut behind": func(m *mapRecords) {
+			m.redo(wal.Record{RMID: wal.RMSmgr, Info: xlrec.SmgrTruncate, Main: truncation(10)})
+		},
+	} {
+		m := &mapRecords{t: t, v: recorded{&fixture{}, pg.PG17}.verifier()}
+		m.visible(5, bits(5))
+		m.v.pages.drop(mapRel) // the heap's page too was not there
+		if r := m.v.finish(); !r.OK() {
+			t.Fatalf("%+v", r)
+		}
+		m.deleted(9)
+		m.deleted(9)
+		if r := m.v.finish(); r.OK() || r.InvalidPages != 1 {
+			t.Errorf("a record for a page that is not there: %+v", r)
+		}
+		explain(m)
+		if r := m.v.finish(); r.OK() != (name != "cut behind") {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
 // TestTruncateForgets: what is known of pages that are cut off is not held against, nor in favour of, those that come in their place.
 func TestTruncateForgets(t *testing.T) {
 	st := &fork{}
