@@ -2,11 +2,9 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -78,38 +76,20 @@ var ginMaintenance = []action{
 
 // makeGinCorpus runs the workload over a new server with some crashes, whose places in the WAL it returns. Nothing in it drops files:
 // recovery checks its own pages too, and takes a page of zeros in a file that is dropped later for one redone wrongly.
-func makeGinCorpus(t *testing.T, from source, seed uint64) (c corpus, crashes []pg.LSN) {
+func makeGinCorpus(t *testing.T, from source, seed uint64) (_ corpus, crashes []pg.LSN) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	defer cancel()
-	dir, err := os.MkdirTemp("", "tarngin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	opts := from.options()
-	opts.Dir, opts.Settings = dir, map[string]string{
+	srv, c := startCorpus(ctx, t, from, map[string]string{
 		"wal_consistency_checking": "gin", "wal_keep_size": "60GB", "max_wal_size": "60GB", "fsync": "off", "synchronous_commit": "off",
 		"checkpoint_timeout": "30s", "autovacuum": "off", "lock_timeout": "2s", "shared_buffers": "32MB",
-	}
-	srv, err := pgtest.Start(ctx, opts)
-	if errors.Is(err, pgtest.ErrNoBinaries) {
-		pgtest.Missing(t, err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = srv.Remove() }()
+	})
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	must(srv.Stop(pgtest.Fast))
-	c = corpus{base: filepath.Join(dir, "base"), wal: filepath.Join(srv.DataDir(), "pg_wal"), final: srv.DataDir(), release: from.release}
-	must(os.CopyFS(c.base, os.DirFS(srv.DataDir())))
-	must(srv.Restart(ctx))
 	must(srv.Exec(ctx, "postgres", ginSchema))
 	w := workload{t: t, srv: srv, seed: seed}
 	mixed := [][]action{ginActions, ginActions, ginActions, {ginWide}, ginMaintenance}

@@ -41,22 +41,16 @@ var corpusSettings = map[string]string{
 	"deadlock_timeout": "50ms", "lock_timeout": "2s", "shared_buffers": "32MB",
 }
 
-// makeCorpus runs the workload over a new server: half of it, kill -9 in the middle of everything, the other
-// half, a clean stop.
-//
-// With images to check the server's recovery masks pages of zeros too, and refuses them (mask_unused_space): it then takes
-// another try with another seed.
-func makeCorpus(t *testing.T, from source, seed uint64, tries int) corpus {
+// startCorpus starts a new server, with a copy of its data directory as the base.
+func startCorpus(ctx context.Context, t *testing.T, from source, settings map[string]string) (*pgtest.Server, corpus) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
-	defer cancel()
 	dir, err := os.MkdirTemp("", "tarnverify") // a short path: a socket lives in it
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	opts := from.options()
-	opts.Dir, opts.Settings = dir, corpusSettings
+	opts.Dir, opts.Settings = dir, settings
 	srv, err := pgtest.Start(ctx, opts)
 	if errors.Is(err, pgtest.ErrNoBinaries) {
 		pgtest.Missing(t, err)
@@ -64,7 +58,7 @@ func makeCorpus(t *testing.T, from source, seed uint64, tries int) corpus {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = srv.Remove() }()
+	t.Cleanup(func() { _ = srv.Remove() })
 	if err := srv.Stop(pgtest.Fast); err != nil {
 		t.Fatal(err)
 	}
@@ -75,10 +69,23 @@ func makeCorpus(t *testing.T, from source, seed uint64, tries int) corpus {
 	if err := srv.Restart(ctx); err != nil {
 		t.Fatal(err)
 	}
+	return srv, c
+}
+
+// makeCorpus runs the workload over a new server: half of it, kill -9 in the middle of everything, the other
+// half, a clean stop.
+//
+// With images to check the server's recovery masks pages of zeros too, and refuses them (mask_unused_space): it then takes
+// another try with another seed.
+func makeCorpus(t *testing.T, from source, seed uint64, tries int) corpus {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
+	defer cancel()
+	srv, c := startCorpus(ctx, t, from, corpusSettings)
 	w := workload{t: t, srv: srv, seed: seed}
 	w.prepare(ctx)
 	w.run(ctx, corpusTime(t), srv.Kill9)
-	err = srv.Restart(ctx)
+	err := srv.Restart(ctx)
 	if err != nil && strings.Contains(err.Error(), "invalid page pd_lower 0 pd_upper 0 pd_special 0") && tries > 1 {
 		t.Logf("the server's own recovery has stumbled over a block that is cut off later: %v", err)
 		return makeCorpus(t, from, seed+1000, tries-1)

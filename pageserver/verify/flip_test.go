@@ -180,7 +180,10 @@ func TestBitFlips(t *testing.T) {
 	eachFixture(t, func(t *testing.T, r recorded) {
 		f, from := openFlips(t, r)
 		if f == nil {
-			t.Skip("no segment that is followed by another one")
+			if r.name != "seq" { // which is less than two segments
+				t.Error("no segment that is followed by another one")
+			}
+			return
 		}
 		step := pg.LSN(1009)
 		if pgtest.Long() && r.name == "heap" {
