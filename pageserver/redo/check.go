@@ -1,6 +1,7 @@
 package redo
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -118,6 +119,9 @@ func compareVM(page, theirs pg.Page, s *Scratch) (bool, []Range) {
 
 // appendDiffs lists the runs of differing bytes, joining runs less than 8 bytes apart.
 func appendDiffs(dst []Range, a, b []byte) []Range {
+	if bytes.Equal(a, b) { // nearly always
+		return dst
+	}
 	for i := 0; i < len(a) && len(dst) < rangesMax; {
 		if i%8 == 0 {
 			x := binary.LittleEndian.Uint64(a[i:]) ^ binary.LittleEndian.Uint64(b[i:])
