@@ -78,6 +78,9 @@ func (o *options) verify(ctx context.Context, release string, c corpus, dir stri
 	if err == nil && out.Report.Skipped > 0 {
 		out.Failures = append(out.Failures, fmt.Sprintf("%d images were not compared", out.Report.Skipped))
 	}
+	if unknown, _ := out.Report.Final["unknown"].(float64); unknown > 0 {
+		out.Failures = append(out.Failures, fmt.Sprintf("%.0f pages at the end were not compared", unknown))
+	}
 	if err := o.waldump(ctx, &out, c, wal); err != nil {
 		return out, err
 	}

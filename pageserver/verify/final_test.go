@@ -68,7 +68,7 @@ func TestFinal(t *testing.T) {
 			checkKinds(t, data, kinds)
 			r := run(data)
 			t.Logf("%+v", r.Final)
-			if !r.OK() {
+			if !r.OK() || r.Skipped != 0 || r.Final.Unknown != 0 {
 				t.Fatalf("%+v", r)
 			}
 			for _, name := range []string{"pg_xact", "pg_multixact/offsets", "pg_multixact/members", "pg_commit_ts", "pg_filenode.map", "pg_twophase", "pg_control"} {

@@ -15,15 +15,9 @@ func (s *pageSet) lookup(f datadir.Fork, blk pg.BlockNumber, dst pg.Page) (bool,
 	}
 	if p := st.pages[blk]; p != nil {
 		copy(dst, p)
-	} else {
-		clear(dst)
-		if s.base != nil && st.base && blk < st.blocks {
-			if _, err := s.base.ReadPage(f, blk, dst); err != nil {
-				return true, err
-			}
-		}
+		return true, nil
 	}
-	return true, nil
+	return true, s.readBase(f, st, blk, dst)
 }
 
 // compareExtra looks for pages that redo has and the server has not: they should have been cut off or dropped.

@@ -61,13 +61,21 @@ func (s *pageSet) page(f datadir.Fork, st *fork, blk pg.BlockNumber) (pg.Page, e
 		return p, nil
 	}
 	p := pg.Page(make([]byte, pg.BlockSize))
-	if s.base != nil && st.base && blk < st.blocks {
-		if _, err := s.base.ReadPage(f, blk, p); err != nil {
-			return nil, err
-		}
+	if err := s.readBase(f, st, blk, p); err != nil {
+		return nil, err
 	}
 	st.pages[blk] = p
 	return p, nil
+}
+
+// readBase reads a block as it was before the WAL, all zeros if there was none.
+func (s *pageSet) readBase(f datadir.Fork, st *fork, blk pg.BlockNumber, dst pg.Page) error {
+	clear(dst)
+	if s.base == nil || !st.base || blk >= st.blocks {
+		return nil
+	}
+	_, err := s.base.ReadPage(f, blk, dst)
+	return err
 }
 
 // drop forgets all forks of a relation; a new one may get the same number.

@@ -66,9 +66,9 @@ func checkCorpus(t *testing.T, c corpus) {
 	if len(final.First) > 0 && final.First[0].Fork != "" {
 		c.logHistory(t, v, final.First[0])
 	}
-	if !r.OK() {
-		t.Errorf("not verified: %d images, %d mismatches, %d invalid pages; final %d pages, %d differ",
-			r.ImagesCompared, r.Mismatches, r.InvalidPages, final.HeapPages, final.Differ)
+	if !r.OK() || r.Skipped != 0 || final.Unknown != 0 {
+		t.Errorf("not verified: %d images, %d skipped, %d mismatches, %d invalid pages; final %d pages, %d differ, %d unknown",
+			r.ImagesCompared, r.Skipped, r.Mismatches, r.InvalidPages, final.HeapPages, final.Differ, final.Unknown)
 	}
 	end := pg.LSN(0)
 	if d, err := v.finalEnd(c.final); err == nil {
