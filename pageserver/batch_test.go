@@ -11,23 +11,32 @@ import (
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/pg/heaprec"
 	"github.com/tarn-db/tarn/internal/pg/xlrec"
 )
 
-// batchOf is n records, each an image of one of the first blocks; version counts them.
+// batchOf is n records, each an image of one of the first blocks; version counts them. All of them can be of one run.
 func batchOf(tl *Timeline, n, blocks int) []wal.Record {
 	recs := make([]wal.Record, n)
 	lsn := tl.nextLSN()
 	for i := range recs {
-		recs[i] = *fpi(lsn, 0, testRel, i+1, pg.BlockNumber(i%blocks))
+		recs[i] = *inplace(fpi(lsn, 0, testRel, i+1, pg.BlockNumber(i%blocks)))
 		lsn = recs[i].End
+	}
+	if got := tl.plainRun(recs); got != n {
+		panic(fmt.Sprintf("a run of %d records, not %d", got, n))
 	}
 	return recs
 }
 
-// onTuple makes a record the INPLACE update of line pointer 1.
+// inplace makes a record of images INPLACE updates of line pointer 1.
+func inplace(rec *wal.Record) *wal.Record {
+	rec.RMID, rec.Info, rec.Main = wal.RMHeap, heaprec.OpInplace, []byte{1, 0}
+	return rec
+}
+
+// onTuple takes such a record's image away.
 func onTuple(rec *wal.Record) {
-	rec.RMID, rec.Info, rec.Main = wal.RMHeap, 0x70, []byte{1, 0}
 	rec.Blocks[0].HasImage, rec.Blocks[0].ApplyImage, rec.Blocks[0].Data = false, false, []byte("xxxxxxxx")
 }
 
@@ -111,7 +120,7 @@ func TestBatchWithoutStore(t *testing.T) {
 			recs[i].Blocks = nil
 		}
 		recs[305] = *fpi(recs[305].LSN, 0, testRel, 1, 6)
-		recs[305].Blocks[0].HasImage, recs[305].Blocks[0].ApplyImage = false, false
+		onTuple(&recs[305])
 		recs[305].RMID, recs[305].Info = wal.RMHeap2, 0x70 // NEW_CID: changes no page, but brings it in
 		store.Inject(objstore.Fault{Op: objstore.OpGetRange, Times: 1, Err: objstore.ErrInjected})
 		n, err := tl.ApplyBatch(context.Background(), recs)
