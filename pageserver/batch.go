@@ -2,6 +2,7 @@ package pageserver
 
 import (
 	"context"
+	"errors"
 
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
@@ -24,15 +25,15 @@ const BatchRecords = 512
 func (t *Timeline) ApplyBatch(ctx context.Context, recs []wal.Record) (int, error) {
 	done := 0
 	for done < len(recs) {
-		n := t.plainRun(recs[done:])
-		if n < 2 {
-			if err := t.Apply(ctx, &recs[done]); err != nil {
-				return done, err
-			}
-			done++
-			continue
+		n, err := 0, error(nil)
+		if run := t.plainRun(recs[done:]); run > 1 {
+			n, err = t.applyRun(ctx, recs[done:done+run])
 		}
-		n, err := t.applyRun(ctx, recs[done:done+n])
+		if n == 0 && err == nil {
+			if err = t.Apply(ctx, &recs[done]); err == nil {
+				n = 1
+			}
+		}
 		done += n
 		if err != nil {
 			return done, err
@@ -82,7 +83,11 @@ func plain(rec *wal.Record) bool {
 	return redo.Redone(rec.RMID)
 }
 
-// applyRun begins a run, and has its pages redone once those of the run before are. It returns how many of its records it has begun.
+// errRunFull ends a run before a record that needs more pages than can be brought in without a flush.
+var errRunFull = errors.New("the run needs a barrier")
+
+// applyRun begins a run, and has its pages redone once those of the run before are. It returns how many of its records it has begun,
+// which may be none.
 //
 // Invariant: a page that a run in flight names is dirty, so that it is not evicted, and belongs to no flush: flushes begin at barriers
 // only, and own has copied what an earlier one has yet to read.
@@ -91,7 +96,8 @@ func (t *Timeline) applyRun(ctx context.Context, recs []wal.Record) (n int, err 
 	if t.memo.Load() != nil {
 		t.memo.Store(nil)
 	}
-	if err := t.makeRunRoom(ctx, recs); err != nil {
+	need := roomFor(recs)
+	if err := t.makeRunRoom(ctx, need); err != nil {
 		return 0, err
 	}
 	t.run = &t.runs[0]
@@ -99,13 +105,17 @@ func (t *Timeline) applyRun(ctx context.Context, recs []wal.Record) (n int, err 
 		t.run = &t.runs[1]
 	}
 	s := t.run
-	s.recs, s.before, s.touched, s.vm = recs, t.redoLSN, s.touched[:0], s.vm[:0]
+	s.recs, s.before, s.need, s.touched, s.vm = recs, t.redoLSN, need, s.touched[:0], s.vm[:0]
 	for n < len(recs) {
 		if err = t.begin(ctx, &recs[n]); err != nil {
-			err = t.refuse(&recs[n], err)
 			break
 		}
 		n++
+	}
+	if errors.Is(err, errRunFull) {
+		err = nil
+	} else if err != nil {
+		err = t.refuse(&recs[n], err)
 	}
 	if failed := t.Barrier(); failed != nil {
 		return 0, failed
@@ -121,17 +131,23 @@ func (t *Timeline) applyRun(ctx context.Context, recs []wal.Record) (n int, err 
 	return n, err
 }
 
-// makeRunRoom is makeRoom for all records of a run. What may begin a flush or wait for one is done at a barrier.
-func (t *Timeline) makeRunRoom(ctx context.Context, recs []wal.Record) error {
+// roomFor is how many pages records may bring in besides those of transaction logs.
+func roomFor(recs []wal.Record) int {
 	blocks := 0
 	for i := range recs {
 		blocks += len(recs[i].Blocks)
 	}
-	need := recordRoom + 2*blocks
-	if !t.roomy(need) {
-		if err := t.Barrier(); err != nil {
-			return err
-		}
+	return recordRoom + 2*blocks
+}
+
+// makeRunRoom is makeRoom for a run: what may begin a flush or wait for one is done at a barrier.
+func (t *Timeline) makeRunRoom(ctx context.Context, need int) error {
+	t.integrate()
+	if t.roomy(need) {
+		return nil
+	}
+	if err := t.Barrier(); err != nil {
+		return err
 	}
 	return t.makeRoom(ctx, need)
 }
@@ -160,9 +176,12 @@ func (t *Timeline) begin(ctx context.Context, rec *wal.Record) error {
 	return nil
 }
 
-// beginXact sets the fate of transactions. A run's room is for its commit log pages too.
+// beginXact sets the fate of transactions. Which pages of transaction logs that takes is known only now.
 func (t *Timeline) beginXact(ctx context.Context, rec *wal.Record) error {
 	err := t.follow(rec)
+	if err == nil && t.arena.available() < t.run.need+t.slruRoom() {
+		err = errRunFull
+	}
 	if err == nil {
 		err = t.touchSLRUs(ctx)
 	}

@@ -121,7 +121,9 @@ func (m *mixedRecords) record() *wal.Record {
 		rec.RMID, rec.Info, rec.Main = wal.RMHeap, heaprec.OpDelete, []byte{0xE9, 3, 0, 0, 1, 0, 0, 1}
 		return rec
 	case 21: // one block twice
-		return inplace(fpi(tl.nextLSN(), xid, rel, version, blk, blk))
+		rec := inplace(fpi(tl.nextLSN(), xid, rel, version, blk, blk))
+		rec.Blocks[1].Image = heapPage(blk, version+1)
+		return rec
 	}
 	switch rng.IntN(6) {
 	case 0:

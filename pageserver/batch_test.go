@@ -13,6 +13,7 @@ import (
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/heaprec"
 	"github.com/tarn-db/tarn/internal/pg/xlrec"
+	"github.com/tarn-db/tarn/pageserver/slru"
 )
 
 // batchOf is n records, each an image of one of the first blocks; version counts them. All of them can be of one run.
@@ -134,7 +135,58 @@ func TestBatchWithoutStore(t *testing.T) {
 		if err := tl.Barrier(); err != nil {
 			t.Fatal(err)
 		}
-		if v := pageVersion(t, tl, testRel, 3); v != 400 {
+		if v, w := pageVersion(t, tl, testRel, 3), pageVersion(t, tl, testRel, 6); v != 400 || w != 0 {
+			t.Errorf("%d workers: versions %d and %d", workers, v, w)
+		}
+		_ = tl.Close()
+	}
+}
+
+// TestBatchMemory: runs of many blocks, and of commits on very many pages of transaction logs, stay within memory, with a store that
+// has to be waited for.
+func TestBatchMemory(t *testing.T) {
+	for workers := range 3 {
+		store := objstore.NewFaulty(objstore.NewMem())
+		tl := importPages(t, Options{Store: store, MemoryBytes: 32 << 20, Workers: workers}, 1)
+		store.Inject(objstore.Fault{Op: objstore.OpPutStream, Times: 2, Err: objstore.ErrInjected})
+		apply(t, tl, record(tl, wal.RMXLog, xlrec.XLogParameterChange, 0, u32s(100, 8, 10, 0, 64, uint32(xlrec.WALLevelReplica), 0x100)))
+		batch := func(n int, make func(i int) *wal.Record) {
+			var recs []wal.Record
+			lsn := tl.RedoLSN()
+			for i := range n {
+				rec := make(i)
+				rec.LSN, rec.End = lsn, lsn+0x100
+				recs, lsn = append(recs, *rec), rec.End
+			}
+			if done, err := tl.ApplyBatch(context.Background(), recs); done != n || err != nil {
+				t.Fatal(done, err)
+			}
+			if s := tl.Stats(); s.ResidentBytes > 24<<20 {
+				t.Fatalf("%d workers: %d bytes resident", workers, s.ResidentBytes)
+			}
+		}
+		for round := range 6 {
+			batch(500, func(i int) *wal.Record {
+				blk := pg.BlockNumber((round*500 + i) * 3)
+				return inplace(fpi(0, 0, testRel, round, blk, blk+1, blk+2))
+			})
+		}
+		xid := uint32(1000)
+		batch(100, func(int) *wal.Record {
+			subs := make([]uint32, 100)
+			for i := range subs {
+				xid += slru.CommitTsXacts // each on a page of its own
+				subs[i] = xid
+			}
+			return commitAll(tl, pg.XID(xid), subs...)
+		})
+		if err := tl.Barrier(); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := tl.XIDStatus(pg.XID(xid - slru.CommitTsXacts)); s != Committed || err != nil {
+			t.Errorf("%d workers: %s, %v", workers, s, err)
+		}
+		if v := pageVersion(t, tl, testRel, 8999); v != 5 {
 			t.Errorf("%d workers: version %d", workers, v)
 		}
 		_ = tl.Close()
@@ -164,5 +216,24 @@ func TestEachCommitIsTold(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("told of %v, want %v", got, want)
+	}
+}
+
+// TestBatchOfBackup: records of a base backup's WAL are not applied in runs, nor those after its end before the transactions that are
+// older than it have been looked for.
+func TestBatchOfBackup(t *testing.T) {
+	tl := importPages(t, Options{Store: objstore.NewMem(), Workers: 1}, 4)
+	defer tl.Close()
+	recs := batchOf(tl, 300, 9)
+	onTuple(&recs[8]) // of a block that is not there
+	tl.consistent = recs[200].End
+	if n, err := tl.ApplyBatch(context.Background(), recs[:200]); n != 200 || err != nil || tl.Stats().Invalid != 1 {
+		t.Fatalf("%d records, %d blocks missing: %v", n, tl.Stats().Invalid, err)
+	}
+	apply(t, tl, truncate(tl, testRel, 8))
+	recs = recs[201:]
+	tl.consistent, tl.inherited = tl.redoLSN, inherited{From: 1000, To: 1001}
+	if n, err := tl.ApplyBatch(context.Background(), recs); n != len(recs) || err != nil || !tl.inherited.empty() {
+		t.Errorf("%d records, transactions %v: %v", n, tl.inherited, err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 type run struct {
 	recs    []wal.Record
 	before  pg.LSN // where the record before them ended
+	need    int    // pages kept free for the blocks they name
 	touched []touch
 	from    int // where the touches of the record being begun start
 	vm      []redo.VMChange
