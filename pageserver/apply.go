@@ -156,12 +156,8 @@ func (t *Timeline) applyBlocks(ctx context.Context, rec *wal.Record) error {
 // redoAll changes the pages touched.
 func (t *Timeline) redoAll() error {
 	for i := range t.run.touched {
-		tc := &t.run.touched[i]
-		if err := t.redoOne(tc, t.reached()); err != nil {
+		if err := t.redoOne(&t.run.touched[i], t.reached()); err != nil {
 			return err
-		}
-		if tc.vm == nil && tc.ref.HasImage && tc.ref.ApplyImage {
-			t.stats.images++
 		}
 	}
 	return nil
@@ -191,21 +187,11 @@ func (t *Timeline) finishBlocks(rec *wal.Record) {
 	rows := changesRows(rec)
 	for i := range t.run.touched {
 		tc := &t.run.touched[i]
-		fr := &t.arena.frames[tc.id]
-		fr.state &^= framePinned
-		if tc.result != redo.Changed {
+		t.arena.frames[tc.id].state &^= framePinned
+		if tc.result == redo.Changed {
+			t.noteChanged(tc, rec, rows && (rec.RMID != wal.RMXLog || isHeap(t.arena.page(tc.id))))
+		} else {
 			t.finishUnchanged(rec, tc)
-			continue
-		}
-		t.stats.pages++
-		f := tc.fork
-		if tc.blk >= f.size {
-			f.size = tc.blk + 1
-			t.resized(f)
-		}
-		t.markDirty(tc.id)
-		if rows && f.num == pg.MainFork && (rec.RMID != wal.RMXLog || isHeap(t.arena.page(tc.id))) {
-			t.noteRows(fr, rec.XID)
 		}
 	}
 	for _, rel := range t.run.made {
@@ -216,6 +202,23 @@ func (t *Timeline) finishBlocks(rec *wal.Record) {
 		if tc := &t.run.touched[i]; tc.result == redo.NotRedone && !tc.fork.rel.opaque {
 			t.makeOpaque(tc.fork.rel)
 		}
+	}
+}
+
+// noteChanged keeps the books of a page that a record changes. rows says that other rows may be visible on it then.
+func (t *Timeline) noteChanged(tc *touch, rec *wal.Record, rows bool) {
+	t.stats.pages++
+	if tc.ref != nil && tc.ref.HasImage && tc.ref.ApplyImage {
+		t.stats.images++
+	}
+	f := tc.fork
+	if tc.blk >= f.size {
+		f.size = tc.blk + 1
+		t.resized(f)
+	}
+	t.markDirty(tc.id)
+	if rows && f.num == pg.MainFork {
+		t.noteRows(&t.arena.frames[tc.id], rec.XID)
 	}
 }
 

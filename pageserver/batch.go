@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"github.com/tarn-db/tarn/ingest/wal"
-	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/xlrec"
 	"github.com/tarn-db/tarn/pageserver/redo"
 )
@@ -78,7 +77,7 @@ func plain(rec *wal.Record) bool {
 	case wal.RMXLog:
 		return false // only an image itself says whether it is a heap's
 	case wal.RMXact:
-		return len(rec.Main) <= plainXact && xlrec.DropsNothing(rec.Main, rec.Info)
+		return len(rec.Blocks) == 0 && len(rec.Main) <= plainXact && xlrec.DropsNothing(rec.Main, rec.Info)
 	}
 	return redo.Redone(rec.RMID)
 }
@@ -89,8 +88,8 @@ var errRunFull = errors.New("the run needs a barrier")
 // applyRun begins a run, and has its pages redone once those of the run before are. It returns how many of its records it has begun,
 // which may be none.
 //
-// Invariant: a page that a run in flight names is dirty, so that it is not evicted, and belongs to no flush: flushes begin at barriers
-// only, and own has copied what an earlier one has yet to read.
+// Invariant: a page that a run names is dirty from when its record has been begun until it is redone, so that it is not evicted; and it
+// belongs to no flush: flushes begin at barriers only, and own has copied what an earlier one has yet to read.
 func (t *Timeline) applyRun(ctx context.Context, recs []wal.Record) (n int, err error) {
 	t.settle()
 	if t.memo.Load() != nil {
@@ -153,7 +152,9 @@ func (t *Timeline) makeRunRoom(ctx context.Context, need int) error {
 }
 
 // begin does everything for a record of a run but change its pages, which it brings in. What it notes of them is true once they are
-// redone; if one of them cannot be, the timeline is over.
+// redone; if one of them cannot be, the timeline is over. All of them are noted as changed. A page that redo then leaves as it was
+// (redo.Skipped, a map without the bits that are to be cleared) is written once more by the next flush and looked at once more for the
+// lake, and nothing else.
 func (t *Timeline) begin(ctx context.Context, rec *wal.Record) error {
 	s := t.run
 	s.from, s.made = len(s.touched), s.made[:0]
@@ -166,7 +167,9 @@ func (t *Timeline) begin(ctx context.Context, rec *wal.Record) error {
 	}
 	rows := changesRows(rec)
 	for i := s.from; i < len(s.touched); i++ {
-		t.noteTouch(&s.touched[i], rec, rows)
+		tc := &s.touched[i]
+		t.arena.frames[tc.id].state &^= framePinned // it is dirty from here on
+		t.noteChanged(tc, rec, rows)
 	}
 	for _, rel := range s.made {
 		t.relationChanged(rel)
@@ -196,21 +199,4 @@ func (t *Timeline) beginXact(ctx context.Context, rec *wal.Record) error {
 	t.live = t.apply.next
 	t.stats.record(rec)
 	return nil
-}
-
-// noteTouch keeps the books of a page that is about to be redone.
-func (t *Timeline) noteTouch(tc *touch, rec *wal.Record, rows bool) {
-	f := tc.fork
-	if tc.blk >= f.size {
-		f.size = tc.blk + 1
-		t.resized(f)
-	}
-	t.markDirty(tc.id)
-	t.stats.pages++
-	if tc.ref != nil && tc.ref.HasImage && tc.ref.ApplyImage {
-		t.stats.images++
-	}
-	if rows && f.num == pg.MainFork {
-		t.noteRows(&t.arena.frames[tc.id], rec.XID)
-	}
 }

@@ -2,7 +2,6 @@ package pageserver
 
 import (
 	"context"
-	"slices"
 
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
@@ -155,12 +154,10 @@ func (t *Timeline) markDirty(id frameID) {
 // rollback lets go of what was brought in for a record that could not be begun.
 func (t *Timeline) rollback() {
 	s := t.run
-	for i := s.from; i < len(s.touched); i++ {
-		tc := &s.touched[i]
-		switch {
-		case tc.fresh:
+	for _, tc := range s.touched[s.from:] {
+		if tc.fresh {
 			t.arena.unlink(tc.id)
-		case !s.touchedBefore(tc.id):
+		} else {
 			t.arena.frames[tc.id].state &^= framePinned
 		}
 	}
@@ -168,9 +165,4 @@ func (t *Timeline) rollback() {
 	for _, rel := range s.made {
 		t.removeRelation(rel)
 	}
-}
-
-// touchedBefore says that a record of the run before the one at hand has touched a frame.
-func (s *run) touchedBefore(id frameID) bool {
-	return slices.ContainsFunc(s.touched[:s.from], func(tc touch) bool { return tc.id == id })
 }

@@ -107,9 +107,6 @@ func (t *Timeline) land() {
 	r := t.flight
 	r.landed.Wait()
 	t.flight = nil
-	for i := range r.touched {
-		t.arena.frames[r.touched[i].id].state &^= framePinned
-	}
 	var first *part
 	for i := range r.parts {
 		if p := &r.parts[i]; p.bad != nil && (first == nil || p.bad.LSN < first.bad.LSN) {
