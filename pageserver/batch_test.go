@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"io"
 	"testing"
 	"time"
 
@@ -235,5 +236,102 @@ func TestBatchOfBackup(t *testing.T) {
 	tl.consistent, tl.inherited = tl.redoLSN, inherited{From: 1000, To: 1001}
 	if n, err := tl.ApplyBatch(context.Background(), recs); n != len(recs) || err != nil || !tl.inherited.empty() {
 		t.Errorf("%d records, transactions %v: %v", n, tl.inherited, err)
+	}
+}
+
+// gated is a store whose layers wait until gate is closed.
+type gated struct {
+	objstore.Store
+	gate chan struct{}
+}
+
+func (s *gated) PutStream(ctx context.Context, key string, r io.Reader) (objstore.ObjectInfo, error) {
+	<-s.gate
+	return s.Store.PutStream(ctx, key, r)
+}
+
+// TestFlushKeepsItsPages: what a flush writes is as of when it began, whatever is redone until it has come to a page.
+func TestFlushKeepsItsPages(t *testing.T) {
+	const n = 500
+	for workers := range 3 {
+		store := &gated{Store: objstore.NewMem(), gate: make(chan struct{})}
+		close(store.gate)
+		tl := importPages(t, Options{Store: store, Workers: workers}, n)
+		all := func(version int) {
+			recs := make([]wal.Record, n)
+			for i := range recs {
+				recs[i] = *inplace(fpi(tl.nextLSN()+pg.LSN(i)*0x100, 0, testRel, version, pg.BlockNumber(i)))
+			}
+			if done, err := tl.ApplyBatch(context.Background(), recs); done != n || err != nil {
+				t.Fatal(done, err)
+			}
+			if err := tl.Barrier(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all(1)
+		store.gate = make(chan struct{})
+		wait := tl.StartFlush(context.Background())
+		all(2)
+		apply(t, tl, fpi(tl.nextLSN(), 0, testRel, 3, 7))
+		close(store.gate)
+		if err := wait(); err != nil {
+			t.Fatal(err)
+		}
+		if v, w := pageVersion(t, tl, testRel, 7), pageVersion(t, tl, testRel, 499); v != 3 || w != 2 {
+			t.Errorf("%d workers: versions %d and %d in memory", workers, v, w)
+		}
+		tl = reopen(t, tl)
+		for blk := range pg.BlockNumber(n) {
+			if v := pageVersion(t, tl, testRel, blk); v != 1 {
+				t.Fatalf("%d workers: block %d has version %d in the store", workers, blk, v)
+			}
+		}
+		_ = tl.Close()
+	}
+}
+
+// TestBlockTwice: a record that names a block twice does both to it.
+func TestBlockTwice(t *testing.T) {
+	tl := importPages(t, Options{Store: objstore.NewMem()}, 4)
+	defer tl.Close()
+	rec := inplace(fpi(tl.nextLSN(), 0, testRel, 1, 2, 2))
+	rec.Blocks[1].Image = heapPage(2, 7)
+	apply(t, tl, rec)
+	if v := pageVersion(t, tl, testRel, 2); v != 7 {
+		t.Errorf("version %d", v)
+	}
+}
+
+// TestPlain: only records that change pages by redo, and ends of transactions that drop nothing, are of runs.
+func TestPlain(t *testing.T) {
+	tl := importPages(t, Options{Store: objstore.NewMem()}, 1)
+	defer tl.Close()
+	withBlock := commitAll(tl, 1001, 1002)
+	withBlock.Blocks = fpi(0, 0, testRel, 1, 0).Blocks
+	custom := fpi(0, 0, testRel, 1, 0)
+	custom.RMID = wal.RMCustomMin
+	for _, c := range []struct {
+		name string
+		rec  *wal.Record
+		want bool
+	}{
+		{"heap", inplace(fpi(0, 0, testRel, 1, 0)), true},
+		{"image of any relation", fpi(0, 0, testRel, 1, 0), false},
+		{"commit", commitAll(tl, 1001, 1002), true},
+		{"abort", record(tl, wal.RMXact, xlrec.XactAbort, 1001, make([]byte, 8)), true},
+		{"commit that drops", commit(tl, 1001, testRel), false},
+		{"commit of many", commitAll(tl, 1001, make([]uint32, 200)...), false},
+		{"commit that names a block", withBlock, false},
+		{"prepare", record(tl, wal.RMXact, xlrec.XactPrepare, 1001, nil), false},
+		{"commit prepared", record(tl, wal.RMXact, xlrec.XactCommitPrepared, 0, make([]byte, 8)), false},
+		{"commit cut short", record(tl, wal.RMXact, xlrec.XactCommit|xlrec.XactHasInfo, 1001, make([]byte, 8)), false},
+		{"storage", truncate(tl, testRel, 1), false},
+		{"running transactions", record(tl, wal.RMStandby, xlrec.StandbyRunningXacts, 0, nil), false},
+		{"extension", custom, false},
+	} {
+		if got := plain(c.rec); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
 	}
 }
