@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,28 +14,17 @@ import (
 // Forks lists every fork of every relation in all databases and tablespaces, in order. Temporary relations are left out:
 // they belong to a session that is gone.
 func (d *Dir) Forks() ([]Fork, error) {
-	dst, err := appendForks(nil, filepath.Join(d.root, "global"), pg.GlobalTablespace, 0)
+	dbs, err := d.Databases()
 	if err != nil {
 		return nil, err
 	}
-	if dst, err = appendDatabases(dst, filepath.Join(d.root, "base"), pg.DefaultTablespace); err != nil {
-		return nil, err
-	}
-	spaces, err := numbered(filepath.Join(d.root, "pg_tblspc"))
-	if err != nil {
-		return nil, err
-	}
-	for _, spc := range spaces {
-		folder, err := d.tablespace(spc)
+	var dst []Fork
+	for _, db := range dbs {
+		forks, err := d.DatabaseForks(db.Spc, db.DB)
 		if err != nil {
 			return nil, err
 		}
-		if folder == "" {
-			continue
-		}
-		if dst, err = appendDatabases(dst, folder, spc); err != nil {
-			return nil, err
-		}
+		dst = append(dst, forks...)
 	}
 	return dst, nil
 }
@@ -47,38 +35,24 @@ func (d *Dir) DatabaseForks(spc, db pg.OID) ([]Fork, error) {
 	if err != nil || folder == "" {
 		return nil, err
 	}
-	return appendForks(nil, folder, spc, db)
+	return forksIn(folder, spc, db)
 }
 
-func appendDatabases(dst []Fork, folder string, spc pg.OID) ([]Fork, error) {
-	dbs, err := numbered(folder)
-	if err != nil {
-		return nil, err
-	}
-	for _, db := range dbs {
-		if dst, err = appendForks(dst, filepath.Join(folder, strconv.FormatUint(uint64(db), 10)), spc, db); err != nil {
-			return nil, err
-		}
-	}
-	return dst, nil
-}
-
-// appendForks lists a folder's relation files by their first segments. A folder that is not there holds none.
-func appendForks(dst []Fork, folder string, spc, db pg.OID) ([]Fork, error) {
+// forksIn lists a folder's relation files by their first segments. A folder that is not there holds none.
+func forksIn(folder string, spc, db pg.OID) (dst []Fork, err error) {
 	entries, err := os.ReadDir(folder)
 	if errors.Is(err, fs.ErrNotExist) {
-		return dst, nil
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	from := len(dst)
 	for _, e := range entries {
 		if rel, fork, ok := parseFileName(e.Name()); ok {
 			dst = append(dst, Fork{pg.RelFileLocator{Spc: spc, DB: db, Rel: rel}, fork})
 		}
 	}
-	slices.SortFunc(dst[from:], func(a, b Fork) int {
+	slices.SortFunc(dst, func(a, b Fork) int {
 		if a.Rel.Rel != b.Rel.Rel {
 			return int(int64(a.Rel.Rel) - int64(b.Rel.Rel))
 		}
