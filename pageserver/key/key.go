@@ -45,14 +45,6 @@ const (
 // SizeBlock stands in place of a block number in the key of a fork's size.
 const SizeBlock = pg.InvalidBlock
 
-// SLRUs by number (the tablespace field of an SLRU key).
-const (
-	CLOG         pg.OID = 0
-	MultiOffsets pg.OID = 1
-	MultiMembers pg.OID = 2
-	CommitTs     pg.OID = 3
-)
-
 // Make encodes a key from its fields.
 func Make(kind Kind, rel pg.RelFileLocator, fork pg.ForkNumber, blk pg.BlockNumber) (k Key) {
 	k[0] = byte(kind)
@@ -72,7 +64,7 @@ func OfBlock(rel pg.RelFileLocator, fork pg.ForkNumber, blk pg.BlockNumber) Key 
 // OfRelation is the key of a relation's directory entry.
 func OfRelation(rel pg.RelFileLocator) Key { return Make(Relation, rel, 0, 0) }
 
-// OfSLRU is the key of a page of one of the SLRUs.
+// OfSLRU is the key of a page of one of the SLRUs, by its slru.Kind.
 func OfSLRU(slru pg.OID, page pg.BlockNumber) Key {
 	return Make(SLRU, pg.RelFileLocator{Spc: slru}, 0, page)
 }

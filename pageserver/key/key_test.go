@@ -7,6 +7,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/pageserver/slru"
 )
 
 // TestGolden pins the bytes: objects in users' stores hold them.
@@ -16,7 +17,7 @@ func TestGolden(t *testing.T) {
 		"000000067f0000000500004000010000002a": OfBlock(rel, pg.FSMFork, 42),
 		"000000067f000000050000400000ffffffff": OfBlock(rel, pg.MainFork, SizeBlock),
 		"010000067f00000005000040000000000000": OfRelation(rel),
-		"020000000200000000000000000000000007": OfSLRU(MultiMembers, 7),
+		"020000000200000000000000000000000007": OfSLRU(pg.OID(slru.Members), 7),
 		"030000067f00000005000000000000000000": OfRelMap(1663, 5),
 		"0400000000000000000000000000000002ff": OfTwoPhase(767),
 		"050000000000000000000000000000000000": OfControl(),

@@ -97,7 +97,7 @@ func sample() (sequences [][]entry, sorted []entry) {
 	for rel := range pg.OID(3000) {
 		meta = append(meta, entry{key.OfRelation(relation(rel)), []byte(fmt.Sprint("created", rel))})
 	}
-	meta = append(meta, entry{key.OfSLRU(key.CLOG, 3), page(3)}, entry{key.OfRelMap(1663, 5), make([]byte, 512)}, entry{key.OfControl(), nil})
+	meta = append(meta, entry{key.OfSLRU(0, 3), page(3)}, entry{key.OfRelMap(1663, 5), make([]byte, 512)}, entry{key.OfControl(), nil})
 	sequences = [][]entry{forks[0], forks[1], meta}
 	sorted = slices.Concat(sequences...)
 	slices.SortFunc(sorted, func(a, b entry) int { return a.k.Compare(b.k) })
@@ -135,7 +135,7 @@ func TestRoundTrip(t *testing.T) {
 		}
 	}
 	for _, k := range []key.Key{key.OfBlock(relation(100), 0, 3), key.OfBlock(relation(100), 0, 50), key.OfBlock(relation(150), 0, 0),
-		key.OfBlock(relation(100), 2, 0), key.OfSLRU(key.CLOG, 2), key.OfTwoPhase(1)} {
+		key.OfBlock(relation(100), 2, 0), key.OfSLRU(0, 2), key.OfTwoPhase(1)} {
 		if _, ok := x.Find(k); ok {
 			t.Errorf("Find finds %s, which is not there", k)
 		}
