@@ -96,6 +96,9 @@ func TestBatchWithBadRecord(t *testing.T) {
 				if _, err := tl.Page(context.Background(), testRel, 0, 0); !errors.Is(err, pg.ErrCorrupt) {
 					t.Errorf("a page of a timeline that is over: %v", err)
 				}
+				if _, err := tl.XIDStatus(999); !errors.Is(err, pg.ErrCorrupt) {
+					t.Errorf("a transaction of a timeline that is over: %v", err)
+				}
 				if err := tl.StartFlush(context.Background())(); !errors.Is(err, pg.ErrCorrupt) {
 					t.Errorf("a flush of a timeline that is over: %v", err)
 				}

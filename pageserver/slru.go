@@ -119,6 +119,9 @@ func (t *Timeline) finishSLRUs() {
 
 // slruRead reads an SLRU page at a barrier; nil if it does not exist, or is of zeros and in no layer.
 func (t *Timeline) slruRead(ctx context.Context, k slru.Kind, no uint32) (pg.Page, error) {
+	if t.failed != nil {
+		return nil, t.failed // a run begun may have set fates of after the last good record
+	}
 	if !t.slruSets[k].Has(no) {
 		return nil, nil
 	}
@@ -130,10 +133,7 @@ func (t *Timeline) SLRUPages(k slru.Kind) []slru.Run { return t.slruSets[k].Runs
 
 // SLRUPage is a page of an SLRU at RedoLSN, valid, and not to be changed, until the next Apply; ok is false if there is none.
 func (t *Timeline) SLRUPage(ctx context.Context, k slru.Kind, no uint32) (page []byte, ok bool, err error) {
-	if t.failed != nil {
-		return nil, false, t.failed
-	}
-	if !t.slruSets[k].Has(no) {
+	if t.failed == nil && !t.slruSets[k].Has(no) {
 		return nil, false, nil
 	}
 	p, err := t.slruRead(ctx, k, no)

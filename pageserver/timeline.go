@@ -63,6 +63,9 @@ func (o *Options) check() error {
 		o.MemoryBytes = memoryDefault
 	}
 	o.MemoryBytes = max(o.MemoryBytes, memoryMin)
+	if o.Workers < 0 {
+		return fmt.Errorf("%d workers for redo: want 0 or more", o.Workers)
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -73,10 +76,11 @@ func (o *Options) prefix() string { return "timelines/" + o.Branch + "/" }
 
 // Timeline is the pages of one cluster at RedoLSN.
 //
-// One goroutine at a time calls Apply, ApplyBatch, Barrier, TakeDirty, StartFlush and Close; the moments between those calls are
-// barriers, but for those after ApplyBatch, which leaves pages to its workers: a barrier comes with the next of the others. At
-// a barrier any number of goroutines may read: Page, Scan, NBlocks, Relation, RelMap, Stats, the transaction states. What they
-// were given is valid until the next Apply. Published, ReturnDirty and ResumeLSN may be called at any time.
+// One goroutine at a time calls Apply, ApplyBatch, Barrier, TakeDirty, StartFlush, Flushing and Close; the moments between those calls
+// are barriers, but for those after ApplyBatch, which leaves pages to its workers, and after a Flushing that follows it: a barrier comes
+// with the next of the others. At a barrier any number of goroutines may read: Page, Scan, NBlocks, Relation, RelMap, Stats, the
+// transaction states. What they were given is valid until the next Apply or ApplyBatch. Published, ReturnDirty and ResumeLSN may be
+// called at any time.
 //
 // Invariant: resumeLSN <= redoLSN; the store's index describes the timeline at resumeLSN.
 type Timeline struct {

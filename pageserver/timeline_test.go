@@ -95,6 +95,9 @@ func TestNoTimeline(t *testing.T) {
 	if _, err := Open(context.Background(), Options{Store: objstore.NewMem(), Branch: "../x"}); err == nil || errors.Is(err, ErrNoTimeline) {
 		t.Errorf("Open of a branch with a bad name: %v", err)
 	}
+	if _, err := Open(context.Background(), Options{Store: objstore.NewMem(), Workers: -1}); err == nil || errors.Is(err, ErrNoTimeline) {
+		t.Errorf("Open with fewer than no workers: %v", err)
+	}
 }
 
 // TestFormerTenant: what a relation was before a truncation, or a drop, must not come back when its blocks or its number
