@@ -38,7 +38,7 @@ func TestBaseBackupAmidMoves(t *testing.T) {
 		t.Run(release, func(t *testing.T) {
 			r := &cellRig{rig: &rig{t: t, journal: demo.NewJournal(), seed: pgtest.Seed(t)}}
 			r.on(pgtest.Options{Release: release, Settings: map[string]string{"fsync": "off", "autovacuum_naptime": "1s"}}, nil)
-			r.exec(`COPY (SELECT 1) TO PROGRAM 'mkdir -p ../ts1 ../ts2'`, r.tablespace(1), `CREATE DATABASE model`, `CREATE DATABASE shuttle`)
+			r.exec(`COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; mkdir -p ../ts1 ../ts2'`, r.tablespace(1), `CREATE DATABASE model`, `CREATE DATABASE shuttle`)
 			r.execIn("model", cellDatabase("model")...)
 			r.execIn("shuttle", cellDatabase("shuttle")...)
 			r.exec(`CREATE TABLE moved AS SELECT g AS id, 0 AS n, repeat('x', g % 300) AS s FROM generate_series(1, 9000) g`, `CREATE TABLE emptied (id int, s text)`)

@@ -62,7 +62,7 @@ var cellScript = xactScript{
 	"BEGIN; TRUNCATE emptied; ROLLBACK", "BEGIN; TRUNCATE emptied; INSERT INTO emptied VALUES (1, 'after'); COMMIT",
 	"CREATE TABLE shrunk AS SELECT i FROM generate_series(1, 20000) i", "DELETE FROM shrunk WHERE i > 500", "VACUUM shrunk", "INSERT INTO shrunk SELECT i FROM generate_series(1, 1000) i",
 	"CREATE UNLOGGED TABLE logged AS SELECT i FROM generate_series(1, 500) i", "ALTER TABLE logged SET LOGGED", "DELETE FROM logged WHERE i % 2 = 0",
-	"COPY (SELECT 1) TO PROGRAM 'seq 1 3000 > frozen.csv'", "BEGIN; CREATE TABLE frozen (i int); COPY frozen FROM PROGRAM 'cat frozen.csv' WITH (FREEZE); COMMIT", "DELETE FROM frozen WHERE i % 3 = 0",
+	"COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; seq 1 3000 > frozen.csv'", "BEGIN; CREATE TABLE frozen (i int); COPY frozen FROM PROGRAM 'cat frozen.csv' WITH (FREEZE); COMMIT", "DELETE FROM frozen WHERE i % 3 = 0",
 }
 
 // prepare makes the tables, tablespaces and databases that are there when tarn attaches.
@@ -76,7 +76,7 @@ func (r *cellRig) prepare() {
 		r.exec(`SELECT pg_create_logical_replication_slot('other', 'pgoutput')`, `ALTER TABLE hot REPLICA IDENTITY FULL`)
 	}
 	if r.cell["tablespaces"] == "yes" {
-		r.exec(`COPY (SELECT 1) TO PROGRAM 'mkdir -p ../ts1 ../ts2 ../ts3'`, r.tablespace(1),
+		r.exec(`COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; mkdir -p ../ts1 ../ts2 ../ts3'`, r.tablespace(1),
 			`CREATE TABLE placed (id int PRIMARY KEY USING INDEX TABLESPACE ts1, s text) TABLESPACE ts1`, `INSERT INTO placed SELECT i, repeat(md5(i::text), i % 300) FROM generate_series(1, 600) i`,
 			`CREATE TABLE indexed (id int, s text)`, `INSERT INTO indexed SELECT i, 'indexed' FROM generate_series(1, 500) i`, `CREATE INDEX indexed_id ON indexed (id) TABLESPACE ts1`,
 			`CREATE DATABASE placed TABLESPACE ts1`)

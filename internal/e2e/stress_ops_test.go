@@ -9,7 +9,7 @@ import (
 
 // stressSetup makes types and the first tables of schema s, which the sessions work on; those of public are the demo's.
 var stressSetup = []string{
-	`COPY (SELECT 1) TO PROGRAM 'mkdir -p ../ts'`,
+	`COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; mkdir -p ../ts'`,
 	`CREATE SCHEMA s`, `CREATE SCHEMA "S ""ü"" x"`,
 	`CREATE TYPE s.mood AS ENUM ('sad', 'ok')`, `CREATE DOMAIN s.posint AS int CHECK (VALUE > 0)`, `CREATE TYPE s.pair AS (a int, b text)`,
 	`CREATE TABLE s.t0 (id bigint, a text, b int, c numeric(10,2))`,
