@@ -9,9 +9,9 @@ import (
 	"github.com/tarn-db/tarn/pageserver/redo"
 )
 
-// BatchRecords is how many records it is worth reading for ApplyBatch at once: enough for workers to be worth waking, and what
-// they are and what is looked at first of their pages stays in a core's second-level cache.
-const BatchRecords = 512
+// BatchRecords is how many records it is worth reading for ApplyBatch at once: with fewer, waking the workers costs more than
+// they bring (benchmarks/README.md).
+const BatchRecords = 2048
 
 // ApplyBatch applies records as Apply would one after the other, and faster: those that only change pages, or end a
 // transaction, are taken in runs. For a run all pages are looked up and the books are kept first, record by record; then the

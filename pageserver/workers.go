@@ -3,7 +3,6 @@ package pageserver
 import (
 	"runtime"
 	"sync"
-	"sync/atomic"
 
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
@@ -20,9 +19,8 @@ type run struct {
 	vm      []redo.VMChange
 	made    []*relation // relations the record being begun has brought into being
 
-	parts   []part
-	landed  sync.WaitGroup
-	fetched atomic.Uint32 // what keeps the compiler from leaving fetch out
+	parts  []part
+	landed sync.WaitGroup
 }
 
 // reset makes it the run of a single record, of Apply.
@@ -123,37 +121,12 @@ func (t *Timeline) land() {
 	t.failed = t.at(first.bad, first.err)
 }
 
-// aheadTouches is how many pages are fetched ahead of redo at once. A core has 10 to 20 misses under way.
-const aheadTouches = 16
-
-// redoTouches redoes the touches that list names. While the first words of one page are on their way from memory those of others
-// can be asked for: redo of a few pages begins when all of them are there.
+// redoTouches redoes the touches that list names.
 func (t *Timeline) redoTouches(r *run, list []uint32) (*wal.Record, error) {
-	for len(list) > 0 {
-		group := list[:min(aheadTouches, len(list))]
-		list = list[len(group):]
-		t.fetch(r, group)
-		for _, i := range group {
-			if err := t.redoOne(&r.touched[i], true); err != nil {
-				return r.touched[i].rec, err
-			}
+	for _, i := range list {
+		if err := t.redoOne(&r.touched[i], true); err != nil {
+			return r.touched[i].rec, err
 		}
 	}
 	return nil, nil
-}
-
-// fetch reads what redo will read first of some pages.
-func (t *Timeline) fetch(r *run, group []uint32) {
-	var sum byte
-	for _, i := range group {
-		if tc := &r.touched[i]; tc.ref != nil {
-			sum += redo.FetchPointers(t.arena.page(tc.id), tc.rec, tc.ref)
-		}
-	}
-	for _, i := range group {
-		if tc := &r.touched[i]; tc.ref != nil {
-			sum += redo.FetchTuples(t.arena.page(tc.id), tc.rec, tc.ref)
-		}
-	}
-	r.fetched.Store(uint32(sum))
 }

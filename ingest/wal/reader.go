@@ -29,9 +29,9 @@ type Options struct {
 	EndAtInvalid bool
 }
 
-// windowSize is how much is asked of the source at once, bytes: it stays in a core's second-level cache, so that what was
-// just copied in need not be fetched again to be checked and redone.
-const windowSize = 256 << 10
+// windowSize is how much is asked of the source at once, bytes. A batch of records lies in one window, and redo in several
+// goroutines wants long ones.
+const windowSize = 1 << 20
 
 // batchBlocks is how many block references a record of a batch has room for before it gets more.
 const batchBlocks = 4
@@ -40,7 +40,7 @@ const batchBlocks = 4
 const arenaKeep = 4 << 20
 
 // batchArena is how many bytes of records that span pages a batch holds at most; only its first record may be longer.
-const batchArena = 128 << 10
+const batchArena = 768 << 10
 
 // batchMemory is what the records of a batch lie in.
 type batchMemory struct {

@@ -70,12 +70,12 @@ func (r *redo) run(ctx context.Context) error {
 	}
 }
 
-// batchesPerTurn is how many batches of records are applied between two looks at the clock.
-const batchesPerTurn = 4
+// turnTime is how long batches of records are applied before the workers are waited for and it is seen whether a cut is due.
+const turnTime = 10 * time.Millisecond
 
 // apply redoes some records, to the last page, and says whether there may be more at once.
 func (r *redo) apply(ctx context.Context) (more bool, err error) {
-	for range batchesPerTurn {
+	for from := time.Now(); time.Since(from) < turnTime; {
 		recs, err := r.reader.NextBatch(pageserver.BatchRecords)
 		if err != nil {
 			return r.noBatch(ctx, err)
