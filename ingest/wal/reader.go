@@ -29,9 +29,13 @@ type Options struct {
 	EndAtInvalid bool
 }
 
-// windowSize is how much is asked of the source at once, bytes. A batch of records lies in one window, and redo in several
-// goroutines wants long ones.
+// windowSize is how much of the WAL is held at once, bytes. A batch of records lies in one window, and redo in several goroutines
+// wants long ones.
 const windowSize = 1 << 20
+
+// readSize is how much is asked of the source at once, bytes: what was just copied in is still in a core's cache when it is checked
+// and decoded.
+const readSize = 64 << 10
 
 // batchBlocks is how many block references a record of a batch has room for before it gets more.
 const batchBlocks = 4
@@ -339,18 +343,21 @@ func (r *Reader) moveWindow(page pg.LSN) {
 
 // fill reads more of the source into the window, which keeps pos's page.
 func (r *Reader) fill() error {
-	if r.batched > 0 {
+	page := pageStart(r.pos)
+	move := page >= r.base+pg.LSN(r.end) || r.end == len(r.buf)
+	if move && r.batched > 0 {
 		return errBatchFull
 	}
 	if r.buf == nil {
 		r.buf = make([]byte, windowSize)
 	}
-	if page := pageStart(r.pos); page >= r.base+pg.LSN(r.end) || r.end == len(r.buf) {
+	if move {
 		r.moveWindow(page)
 	}
-	n, err := r.opts.Source.Read(r.base+pg.LSN(r.end), r.buf[r.end:])
-	if n < 0 || n > len(r.buf)-r.end {
-		panic(fmt.Sprintf("BUG: WAL source returned %d bytes into %d", n, len(r.buf)-r.end))
+	dst := r.buf[r.end:min(r.end+readSize, len(r.buf))]
+	n, err := r.opts.Source.Read(r.base+pg.LSN(r.end), dst)
+	if n < 0 || n > len(dst) {
+		panic(fmt.Sprintf("BUG: WAL source returned %d bytes into %d", n, len(dst)))
 	}
 	r.end += n
 	switch {
