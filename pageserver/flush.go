@@ -35,6 +35,7 @@ type flusher struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	log     *slog.Logger
+	now     func() time.Time // for the times of points
 
 	mu        sync.Mutex // held while the index is replaced; guards what follows
 	authority authority
@@ -52,7 +53,7 @@ type removable struct {
 
 func (f *flusher) init(o Options) {
 	f.ctx, f.cancel = context.WithCancel(context.Background())
-	f.log = o.Logger
+	f.log, f.now = o.Logger, time.Now
 	f.authority = authority{store: o.Store, object: o.prefix() + indexName}
 }
 

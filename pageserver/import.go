@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/control"
@@ -252,10 +253,12 @@ func (im *Import) finish(ctx context.Context, start, end pg.LSN) (*Timeline, err
 	if _, err := t.opts.Store.Put(ctx, t.reader.prefix+state, body); err != nil {
 		return nil, fmt.Errorf("write the timeline's state: %w", err)
 	}
-	next := timelineIndex{Major: t.major, SystemID: t.systemID, LSN: start, State: state}
-	if err := a.replace(ctx, next, []*layerObject{base}); err != nil {
+	base.since = start
+	next := timelineIndex{Major: t.major, SystemID: t.systemID, point: point{LSN: start, State: state, Made: time.Now().UTC()}}
+	if err := a.replace(ctx, next, contents{layers: []*layerObject{base}}); err != nil {
 		return nil, err
 	}
+	t.noteHistory()
 	t.layers.Store(newLayerSet(a.layers))
 	t.resumeLSN.Store(uint64(start))
 	return t, nil

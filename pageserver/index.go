@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tarn-db/tarn/internal/fault"
@@ -26,7 +27,7 @@ var (
 
 const (
 	indexFormat  = "tarn-timeline"
-	indexVersion = 1
+	indexVersion = 2 // 1 is read too: it had neither points nor what belongs to them
 	indexName    = "index.json"
 )
 
@@ -34,23 +35,36 @@ const (
 // JSON, replaced by conditional put; everything it names was written before and never changes.
 //
 //	format            "tarn-timeline"
-//	version           1
+//	version           2
 //	nonce             of this write: tells a writer whether a put whose answer it lost was its own
 //	postgres_version  major; system_id, as text: it needs all 64 bits
 //	lsn               all layers and the state are as of here; WAL is resumed from here
 //	state             object with everything that is not a page, as of lsn
-//	layers            objects with their size, LSN, first and last key (hex) and number of values, the newest first
+//	commit_time       of the last commit before lsn, by the primary's clock; made: when it was written, by tarn's
+//	layers            objects with their size, LSN, first and last key (hex), number of values and since, the newest first
+//	points            lsn, state, commit_time and made as the index had them formerly, the oldest first
+//	retired           layers that only points still need; until is where they are no longer part of the timeline
 //
-// Object names are relative to timelines/<branch>/.
+// A point at an LSN consists of its state and of the layers with since <= LSN that have no until, or one above it. Object names
+// are relative to timelines/<branch>/.
 type timelineIndex struct {
-	Format   string       `json:"format"`
-	Version  int          `json:"version"`
-	Nonce    string       `json:"nonce"`
-	Major    pg.Major     `json:"postgres_version"`
-	SystemID uint64       `json:"system_id,string"`
-	LSN      pg.LSN       `json:"lsn"`
-	State    string       `json:"state"`
-	Layers   []indexLayer `json:"layers"`
+	Format   string   `json:"format"`
+	Version  int      `json:"version"`
+	Nonce    string   `json:"nonce"`
+	Major    pg.Major `json:"postgres_version"`
+	SystemID uint64   `json:"system_id,string"`
+	point
+	Layers  []indexLayer `json:"layers"`
+	Points  []point      `json:"points,omitempty"`
+	Retired []indexLayer `json:"retired,omitempty"`
+}
+
+// point is an LSN at which the store has the timeline whole.
+type point struct {
+	LSN        pg.LSN    `json:"lsn"`
+	State      string    `json:"state"`
+	CommitTime time.Time `json:"commit_time,omitzero"`
+	Made       time.Time `json:"made,omitzero"`
 }
 
 type indexLayer struct {
@@ -60,6 +74,8 @@ type indexLayer struct {
 	First  string `json:"first"`
 	Last   string `json:"last"`
 	Values uint64 `json:"values"`
+	Since  pg.LSN `json:"since,omitempty"`
+	Until  pg.LSN `json:"until,omitempty"`
 }
 
 // newNonce names an object or a write as no other is named.
@@ -70,22 +86,52 @@ func newNonce() string {
 }
 
 // decodeIndex reads index.json.
-func decodeIndex(data []byte) (x timelineIndex, layers []*layerObject, err error) {
+func decodeIndex(data []byte) (x timelineIndex, err error) {
 	if err := json.Unmarshal(data, &x); err != nil || x.Format != indexFormat {
-		return x, nil, &pg.CorruptError{What: fmt.Sprintf("timeline index: not one, or damaged: %v", err)}
+		return x, &pg.CorruptError{What: fmt.Sprintf("timeline index: not one, or damaged: %v", err)}
 	}
-	if x.Version != indexVersion {
-		return x, nil, fmt.Errorf("%w: version %d, this tarn reads %d: use a newer tarn", ErrVersion, x.Version, indexVersion)
+	if x.Version < 1 || x.Version > indexVersion {
+		return x, fmt.Errorf("%w: version %d, this tarn reads %d: use a newer tarn", ErrVersion, x.Version, indexVersion)
 	}
-	for _, l := range x.Layers {
+	for i := range x.Layers {
+		if x.Version == 1 {
+			x.Layers[i].Since = x.LSN
+		}
+		if x.Layers[i].Until != 0 {
+			return x, &pg.CorruptError{What: fmt.Sprintf("timeline index: layer %q has an end", x.Layers[i].Name)}
+		}
+	}
+	last := pg.LSN(0)
+	for _, p := range x.Points {
+		if p.LSN <= last || p.LSN >= x.LSN || p.State == "" {
+			return x, &pg.CorruptError{What: fmt.Sprintf("timeline index: point at %s is out of order", p.LSN)}
+		}
+		last = p.LSN
+	}
+	return x, nil
+}
+
+// layerObjects makes the layers of a list.
+func layerObjects(list []indexLayer) (layers []*layerObject, err error) {
+	for _, l := range list {
 		first, err1 := decodeKey(l.First)
 		last, err2 := decodeKey(l.Last)
-		if err := errors.Join(err1, err2); err != nil || l.Size <= 0 || first.Compare(last) > 0 {
-			return x, nil, &pg.CorruptError{What: fmt.Sprintf("timeline index: layer %q: %v", l.Name, err)}
+		if err := errors.Join(err1, err2); err != nil || l.Size <= 0 || first.Compare(last) > 0 || l.Until != 0 && l.Until <= l.Since {
+			return nil, &pg.CorruptError{What: fmt.Sprintf("timeline index: layer %q: %v", l.Name, err)}
 		}
-		layers = append(layers, &layerObject{Name: l.Name, Size: l.Size, LSN: l.LSN, First: first, Last: last, Values: l.Values, id: layerIDs.Add(1)})
+		layers = append(layers, &layerObject{
+			Name: l.Name, Size: l.Size, LSN: l.LSN, First: first, Last: last, Values: l.Values, since: l.Since, until: l.Until, id: layerIDs.Add(1),
+		})
 	}
-	return x, layers, nil
+	return layers, nil
+}
+
+func indexLayers(layers []*layerObject) []indexLayer {
+	list := make([]indexLayer, 0, len(layers))
+	for _, l := range *newLayerSet(layers) {
+		list = append(list, indexLayer{l.Name, l.Size, l.LSN, hex.EncodeToString(l.First[:]), hex.EncodeToString(l.Last[:]), l.Values, l.since, l.until})
+	}
+	return list
 }
 
 func decodeKey(s string) (key.Key, error) {
@@ -102,8 +148,27 @@ type authority struct {
 	object string
 	etag   string // "" if there is none
 	index  timelineIndex
-	layers []*layerObject
-	lost   map[string]bool // nonces of writes that may have happened without our hearing of it
+	contents
+	lost map[string]bool // nonces of writes that may have happened without our hearing of it
+}
+
+// contents is the objects that an index names.
+type contents struct {
+	layers  []*layerObject // of the newest point
+	points  []point        // former ones, the oldest first
+	retired []*layerObject // needed for them alone
+}
+
+// named is the names of all of them and of the newest state.
+func (a *authority) named() map[string]bool {
+	named := map[string]bool{a.index.State: true}
+	for _, l := range slices.Concat(a.layers, a.retired) {
+		named[l.Name] = true
+	}
+	for _, p := range a.points {
+		named[p.State] = true
+	}
+	return named
 }
 
 // load reads the index, or returns ErrNoTimeline.
@@ -115,11 +180,18 @@ func (a *authority) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the timeline's index: %w", err)
 	}
-	x, layers, err := decodeIndex(data)
+	x, err := decodeIndex(data)
 	if err != nil {
 		return err
 	}
-	a.etag, a.index, a.layers = info.ETag, x, layers
+	c := contents{points: x.Points}
+	if c.layers, err = layerObjects(x.Layers); err != nil {
+		return err
+	}
+	if c.retired, err = layerObjects(x.Retired); err != nil {
+		return err
+	}
+	a.etag, a.index, a.contents = info.ETag, x, c
 	return nil
 }
 
@@ -129,15 +201,12 @@ const (
 	indexPause    = 50 * time.Millisecond
 )
 
-// replace makes next with layers the timeline's index. When it returns nil the new index is durable. ErrFenced says that
+// replace makes next with the contents c the timeline's index. When it returns nil the new index is durable. ErrFenced says that
 // another process has written; after any other error the index may be the old or the new one, and the next replace finds
 // out which.
-func (a *authority) replace(ctx context.Context, next timelineIndex, layers []*layerObject) error {
+func (a *authority) replace(ctx context.Context, next timelineIndex, c contents) error {
 	next.Format, next.Version, next.Nonce = indexFormat, indexVersion, newNonce()
-	next.Layers = make([]indexLayer, 0, len(layers))
-	for _, l := range *newLayerSet(layers) {
-		next.Layers = append(next.Layers, indexLayer{l.Name, l.Size, l.LSN, hex.EncodeToString(l.First[:]), hex.EncodeToString(l.Last[:]), l.Values})
-	}
+	next.Layers, next.Points, next.Retired = indexLayers(c.layers), c.points, indexLayers(c.retired)
 	data, err := json.MarshalIndent(next, "", " ")
 	if err != nil {
 		return fmt.Errorf("timeline index: %w", err)
@@ -161,7 +230,7 @@ func (a *authority) replace(ctx context.Context, next timelineIndex, layers []*l
 			info, err = a.store.PutIfMatch(ctx, a.object, data, a.etag)
 		}
 		if err == nil {
-			a.settle(info.ETag, next, layers)
+			a.settle(info.ETag, next, c)
 			return nil
 		}
 		// It may have happened all the same: ask the store.
@@ -169,7 +238,7 @@ func (a *authority) replace(ctx context.Context, next timelineIndex, layers []*l
 		case readErr != nil:
 			err = errors.Join(err, readErr)
 		case nonce == next.Nonce:
-			a.settle(etag, next, layers)
+			a.settle(etag, next, c)
 			return nil
 		case a.lost[nonce]:
 			a.etag = etag // an earlier write of ours, given up then; this one replaces it
@@ -180,8 +249,8 @@ func (a *authority) replace(ctx context.Context, next timelineIndex, layers []*l
 	return fmt.Errorf("write the timeline's index: %w", err)
 }
 
-func (a *authority) settle(etag string, x timelineIndex, layers []*layerObject) {
-	a.etag, a.index, a.layers = etag, x, layers
+func (a *authority) settle(etag string, x timelineIndex, c contents) {
+	a.etag, a.index, a.contents = etag, x, c
 	clear(a.lost)
 }
 

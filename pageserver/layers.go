@@ -22,7 +22,9 @@ type layerObject struct {
 	Last   key.Key
 	Values uint64
 
-	id uint64 // of the handle, for the cache
+	since pg.LSN // it is part of the timeline at points from here on
+	until pg.LSN // and below here; 0: still
+	id    uint64 // of the handle, for the cache
 }
 
 var layerIDs atomic.Uint64

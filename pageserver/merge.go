@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"time"
 
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/pageserver/key"
@@ -107,29 +105,30 @@ func (t *Timeline) mergeLayers(ctx context.Context, alive directory) error {
 		if err != nil {
 			return fmt.Errorf("merge %d layers: %w", len(in), err)
 		}
-		if err := t.replaceLayers(ctx, in, merged); err != nil {
+		if err := t.replaceLayers(ctx, in, merged, alive.lsn); err != nil {
 			return err
 		}
 		t.stats.merges.Add(1)
 	}
 }
 
-// replaceLayers puts merged, nil if nothing was left, in the place of in.
-func (t *Timeline) replaceLayers(ctx context.Context, in []*layerObject, merged *layerObject) error {
+// replaceLayers puts merged, nil if nothing was left, in the place of in. It lacks what no relation of the directory at alive has, so
+// points before that keep what it was made of.
+func (t *Timeline) replaceLayers(ctx context.Context, in []*layerObject, merged *layerObject, alive pg.LSN) error {
 	f := &t.flusher
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	layers := slices.DeleteFunc(slices.Clone(f.authority.layers), func(l *layerObject) bool { return slices.Contains(in, l) })
+	c := f.authority.contents
+	gone := c.retire(in, alive)
 	if merged != nil {
-		layers = append(layers, merged)
+		merged.since = alive
+		c.layers = append(c.layers, merged)
 	}
-	if err := f.authority.replace(ctx, f.authority.index, layers); err != nil {
+	if err := f.authority.replace(ctx, f.authority.index, c); err != nil {
 		return err
 	}
 	t.publishLayers(nil)
-	for _, l := range in {
-		f.removable = append(f.removable, removable{l.Name, time.Now().Add(removeGrace)})
-	}
+	f.remove(gone)
 	return nil
 }
 

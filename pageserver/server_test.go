@@ -34,6 +34,7 @@ func TestServers(t *testing.T) {
 				c := makeCorpus(t, major, seed, 8*time.Second, online)
 				t.Run("straight", c.straight)
 				t.Run("planted faults", c.plantedFaults)
+				t.Run("past", func(t *testing.T) { c.past(t, seed) })
 				rounds := uint64(1)
 				if pgtest.Long() {
 					rounds = 5

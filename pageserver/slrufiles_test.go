@@ -49,13 +49,7 @@ func TestCutSegmentsStayAway(t *testing.T) {
 		apply(t, tl, zero(3))
 		flush(t, tl)
 		if merge {
-			l, err := tl.mergeInto(context.Background(), *tl.layers.Load(), tl.directory())
-			if err == nil {
-				err = tl.replaceLayers(context.Background(), *tl.layers.Load(), l)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			mergeAll(t, tl)
 		}
 		for range 2 {
 			page, ok, err := tl.SLRUPage(context.Background(), slru.CLOG, 2)

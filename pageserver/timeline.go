@@ -37,6 +37,7 @@ type Options struct {
 	Store       objstore.Store
 	Branch      string // default "main"
 	MemoryBytes int64  // for pages and what is cached of layers; default 512 MiB, at least 32 MiB
+	History     History
 	CacheDir    string // a local folder for layers of a remote store; a directory store is read in place and needs none
 	Workers     int    // goroutines that redo the pages of a batch beside the caller of ApplyBatch; default 0, the caller does it
 	Logger      *slog.Logger
@@ -94,7 +95,8 @@ type Timeline struct {
 	consistent pg.LSN
 	redoLSN    pg.LSN
 	resumeLSN  atomic.Uint64
-	failed     error // nothing can be applied any more
+	oldest     atomic.Pointer[point] // where history begins
+	failed     error                 // nothing can be applied any more
 
 	checksums     bool
 	live          cluster.State // counters, settings, origins as they are at redoLSN
@@ -172,20 +174,23 @@ func newTimeline(o Options) *Timeline {
 }
 
 // Open reads a timeline from the store, as of ResumeLSN. It returns ErrNoTimeline if there is none.
-func Open(ctx context.Context, o Options) (*Timeline, error) {
+func Open(ctx context.Context, o Options) (*Timeline, error) { return open(ctx, o, (*authority).load) }
+
+// open reads a timeline as the authority has it after it has been loaded.
+func open(ctx context.Context, o Options, load func(*authority, context.Context) error) (*Timeline, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
 	t := newTimeline(o)
-	if err := t.load(ctx); err != nil {
+	if err := t.load(ctx, load); err != nil {
 		return nil, fmt.Errorf("open timeline %s: %w", o.Branch, err)
 	}
 	return t, nil
 }
 
-func (t *Timeline) load(ctx context.Context) error {
+func (t *Timeline) load(ctx context.Context, load func(*authority, context.Context) error) error {
 	a := &t.flusher.authority
-	if err := a.load(ctx); err != nil {
+	if err := load(a, ctx); err != nil {
 		return err
 	}
 	t.major, t.systemID = a.index.Major, a.index.SystemID
@@ -208,6 +213,7 @@ func (t *Timeline) load(ctx context.Context) error {
 		return err
 	}
 	t.resumeLSN.Store(uint64(s.LSN))
+	t.noteHistory()
 	t.updateEnv()
 	return nil
 }

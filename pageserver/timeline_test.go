@@ -120,13 +120,9 @@ func TestFormerTenant(t *testing.T) {
 		}
 		flush(t, tl)
 		if merge {
-			alive, in := tl.directory(), *tl.layers.Load()
-			l, err := tl.mergeInto(context.Background(), in, alive)
-			if err == nil {
-				err = tl.replaceLayers(context.Background(), in, l)
-			}
-			if err != nil || len(*tl.layers.Load()) != 1 {
-				t.Fatal(err)
+			mergeAll(t, tl)
+			if len(*tl.layers.Load()) != 1 {
+				t.Fatal("not merged into one")
 			}
 		}
 		check := func(tl *Timeline) {

@@ -32,14 +32,24 @@ func (t *Timeline) write(ctx context.Context, j *flushJob) error {
 
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	old := f.authority.index
-	next := timelineIndex{Major: t.major, SystemID: t.systemID, LSN: j.lsn, State: state}
-	if err := f.authority.replace(ctx, next, append(slices.Clone(f.authority.layers), added...)); err != nil {
+	old := f.authority.index.point
+	next := timelineIndex{Major: t.major, SystemID: t.systemID, point: point{j.lsn, state, j.state.CommitTime, f.now().UTC()}}
+	c, gone := f.authority.contents, []string(nil)
+	for _, l := range added {
+		l.since = j.lsn
+	}
+	c.layers = append(slices.Clone(c.layers), added...)
+	if old.State != "" && old.LSN < j.lsn {
+		c.points = append(slices.Clone(c.points), old)
+	} else if old.State != "" {
+		gone = append(gone, old.State)
+	}
+	gone = append(gone, c.prune(t.opts.History, next.point)...)
+	if err := f.authority.replace(ctx, next, c); err != nil {
 		return err
 	}
-	if old.State != "" {
-		f.removable = append(f.removable, removable{old.State, time.Now().Add(removeGrace)})
-	}
+	t.noteHistory()
+	f.remove(gone)
 	t.resumeLSN.Store(uint64(j.lsn))
 	t.publishLayers(j.clones)
 	t.clean(ctx)
@@ -81,6 +91,13 @@ func (t *Timeline) writeEntries(ctx context.Context, w *layer.Writer, j *flushJo
 	return nil
 }
 
+// remove has objects that the index no longer names removed once no read can be at them. Under flusher.mu.
+func (f *flusher) remove(names []string) {
+	for _, name := range names {
+		f.removable = append(f.removable, removable{name, time.Now().Add(removeGrace)})
+	}
+}
+
 // clean removes objects that the index has not named for a while, and once, what dead processes left. Under flusher.mu.
 // What cannot be removed now is only space.
 func (t *Timeline) clean(ctx context.Context) {
@@ -93,10 +110,7 @@ func (t *Timeline) clean(ctx context.Context) {
 		return
 	}
 	f.swept = true
-	named := map[string]bool{f.authority.index.State: true}
-	for _, l := range f.authority.layers {
-		named[l.Name] = true
-	}
+	named := f.authority.named()
 	for _, r := range f.removable {
 		named[r.name] = true
 	}

@@ -64,12 +64,14 @@ const (
 	DiskFull        Code = 406
 	OpenFiles       Code = 407
 
-	Corrupt      Code = 501
-	WALFolder    Code = 502
-	BaseFolder   Code = 503
-	WALDiffers   Code = 504
-	ResyncFailed Code = 505
-	WALMinimal   Code = 506
+	Corrupt       Code = 501
+	WALFolder     Code = 502
+	BaseFolder    Code = 503
+	WALDiffers    Code = 504
+	ResyncFailed  Code = 505
+	WALMinimal    Code = 506
+	BeforeHistory Code = 507
+	BeyondWAL     Code = 508
 
 	TableUnknown  Code = 601
 	TableError    Code = 602

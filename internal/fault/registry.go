@@ -89,6 +89,8 @@ var registry = []Entry{
 	{WALDiffers, "redo and the server disagree", "A page redone from the WAL is not the image the server wrote, or there was no image to compare.", "Report the lines printed, with the WAL. Images are there only if the server ran with wal_consistency_checking = 'all'."},
 	{ResyncFailed, "a resync cannot be done", "The new base backup could not be begun or noted in the store.", "The message says why; what is published is served on. Ask again once that is put right."},
 	{WALMinimal, "the source has run with wal_level=minimal", "Its WAL has a gap where changes were not logged.", "Set wal_level = replica, then `tarn resync --all`."},
+	{BeforeHistory, "the page store does not reach back that far", "history.window or history.max_wal has let the states from before go, or the LSN lies before the base backup or within it.", "Ask for a later LSN or time; `tarn status` shows where history begins. To keep more of it, raise history.window and history.max_wal."},
+	{BeyondWAL, "the WAL does not reach that far", "The LSN lies behind what the store has archived, because it has not been written, or has not arrived there yet.", "Ask for an earlier LSN, or wait: `tarn wait --lsn X` returns when it is published, and what is published is archived."},
 
 	{TableUnknown, "no such table in the lake", "The name is not one that `tarn tables` lists.", "Write database.schema.table as `tarn tables` prints it."},
 	{TableError, "a table is not published any more", "A value, type or page of it cannot be put into the lake; it stays at its last good LSN and holds nobody else up.", "`tarn tables` says why. Put that right, then `tarn resync TABLE`."},

@@ -22,7 +22,8 @@ func stores(t *testing.T) map[string]objstore.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return map[string]objstore.Store{"dir": d, "mem": objstore.NewMem(), "faulty": objstore.NewFaulty(objstore.NewMem())}
+	return map[string]objstore.Store{"dir": d, "mem": objstore.NewMem(), "faulty": objstore.NewFaulty(objstore.NewMem()),
+		"overlay": objstore.NewOverlay(objstore.NewMem(), objstore.NewMem())}
 }
 
 func TestConformance(t *testing.T) {

@@ -1,0 +1,106 @@
+package pageserver
+
+import (
+	"slices"
+	"time"
+
+	"github.com/tarn-db/tarn/internal/pg"
+)
+
+// History says how much of a timeline's past is kept. A former state is kept as a point: an LSN at which the store has all of the
+// timeline, from which the WAL leads to any LSN behind it. The zero History keeps none.
+type History struct {
+	Window   time.Duration // how far back in time; 0 keeps nothing
+	BytesMax int64         // how far back in WAL, bytes; 0 is no limit
+}
+
+// pointGap bounds the WAL between two points, bytes, as flushes allow: what a read in between redoes at most, besides what one
+// flush covers.
+const pointGap = 512 << 20
+
+// pointsPerWindow is how many points a window has at least, if it has that many flushes: the oldest one can be let go when the
+// next is old enough.
+const pointsPerWindow = 8
+
+// keep says which of a timeline's points stay when the newest is at head; points are in order and do not include it.
+//
+// Invariant: of those that lie before the window, one stays, the last, so that every LSN of the window can be reached.
+func (h History) keep(points []point, head point) (kept []point) {
+	if h.Window <= 0 {
+		return nil
+	}
+	oldest := head.Made.Add(-h.Window)
+	for i, p := range points {
+		next := head
+		if i+1 < len(points) {
+			next = points[i+1]
+		}
+		if next.Made.Before(oldest) || h.BytesMax > 0 && int64(head.LSN-next.LSN) >= h.BytesMax {
+			continue // the next one serves the window as well
+		}
+		if n := len(kept); n > 0 && next.LSN-kept[n-1].LSN <= pointGap && next.Made.Sub(kept[n-1].Made) <= h.Window/pointsPerWindow {
+			continue // so do its neighbours
+		}
+		kept = append(kept, p)
+	}
+	return kept
+}
+
+// needs says whether the layer is part of one of the points.
+func needs(points []point, l *layerObject) bool {
+	return slices.ContainsFunc(points, func(p point) bool { return l.at(p.LSN) })
+}
+
+// at says whether the layer is part of the timeline at a point's LSN.
+func (l *layerObject) at(lsn pg.LSN) bool { return l.since <= lsn && (l.until == 0 || lsn < l.until) }
+
+// prune lets go of points that are not kept and of layers that were needed for them alone, and returns those objects' names.
+func (c *contents) prune(h History, head point) (gone []string) {
+	kept := h.keep(c.points, head)
+	for _, p := range c.points {
+		if !slices.Contains(kept, p) {
+			gone = append(gone, p.State)
+		}
+	}
+	c.points = kept
+	c.retired = slices.DeleteFunc(slices.Clone(c.retired), func(l *layerObject) bool {
+		if needs(kept, l) {
+			return false
+		}
+		gone = append(gone, l.Name)
+		return true
+	})
+	return gone
+}
+
+// retire takes layers out of the timeline at lsn, where others hold what they held, and returns the names of those that no point needs.
+func (c *contents) retire(layers []*layerObject, lsn pg.LSN) (gone []string) {
+	c.layers = slices.DeleteFunc(slices.Clone(c.layers), func(l *layerObject) bool { return slices.Contains(layers, l) })
+	c.retired = slices.Clone(c.retired)
+	for _, l := range layers {
+		former := *l
+		former.until = lsn
+		if former.since < lsn && needs(c.points, &former) {
+			c.retired = append(c.retired, &former)
+		} else {
+			gone = append(gone, l.Name)
+		}
+	}
+	return gone
+}
+
+// noteHistory lets HistoryFrom see the index as it is now.
+func (t *Timeline) noteHistory() {
+	p := t.flusher.authority.index.point
+	if points := t.flusher.authority.points; len(points) > 0 {
+		p = points[0]
+	}
+	t.oldest.Store(&p)
+}
+
+// HistoryFrom is the oldest LSN that can be read again, and the time of the last commit before it, zero if that is not known. WAL
+// from there on is needed. It may be called at any time.
+func (t *Timeline) HistoryFrom() (pg.LSN, time.Time) {
+	p := t.oldest.Load()
+	return max(p.LSN, t.consistent), p.CommitTime
+}
