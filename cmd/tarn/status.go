@@ -91,6 +91,13 @@ func printStatus(w io.Writer, s *admin.Status) error {
 	}
 	fmt.Fprintf(w, "lag        %s, %s\n", progress.Format(s.LagBytes, progress.Bytes), time.Duration(s.LagMS)*time.Millisecond)
 	fmt.Fprintf(w, "freshness  %s\n", freshness(s.Freshness))
+	if s.History.LSN != 0 {
+		from := s.History.LSN.String()
+		if !s.History.Time.IsZero() {
+			from += ", " + s.History.Time.Local().Format(time.DateTime)
+		}
+		fmt.Fprintf(w, "history    from %s\n", from)
+	}
 	fmt.Fprintf(w, "memory     %s of %s\n\n", progress.Format(s.Memory.UsedBytes, progress.Bytes), progress.Format(s.Memory.LimitBytes, progress.Bytes))
 
 	t := newTable(w, "stage", "LSN", "behind the source")

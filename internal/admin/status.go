@@ -54,6 +54,8 @@ type Status struct {
 	CutLSN       pg.LSN     `json:"cut_lsn"`
 	PublishedLSN pg.LSN     `json:"published_lsn"`
 
+	History History `json:"history"`
+
 	LagBytes  int64     `json:"lag_bytes"` // source's end of WAL minus published
 	LagMS     int64     `json:"lag_ms"`    // age of the oldest commit that is not published; 0 if there is none
 	Freshness Freshness `json:"freshness_ms"`
@@ -64,6 +66,12 @@ type Status struct {
 	OpenTransactions int       `json:"open_transactions"`
 	LastPublication  time.Time `json:"last_publication"` // zero before the first
 	Tables           []Table   `json:"tables"`
+}
+
+// History is how far back pages can be read.
+type History struct {
+	LSN  pg.LSN    `json:"lsn"`  // 0 while there is none
+	Time time.Time `json:"time"` // of the last commit before it, zero if that is not known
 }
 
 // SourceInfo says which cluster the server is attached to.

@@ -22,6 +22,7 @@ type Config struct {
 	SQL     Listener // analytics endpoint on the Postgres wire; without TLS and tokens
 	HTTP    Listener // metrics, health and the admin API
 	Publish Publish
+	History History
 	Tables  Rules
 	Memory  Size // bytes of pages and buffers the server may hold
 
@@ -57,6 +58,12 @@ type Publish struct {
 	Databases map[string]time.Duration // by database name
 }
 
+// History says how far back pages can be read, for point-in-time recovery.
+type History struct {
+	Window time.Duration // 0 keeps nothing
+	MaxWAL Size          // of WAL, even if the window is longer; 0 is no limit
+}
+
 // The defaults of settings that have one.
 const (
 	DefaultSlot            = "tarn"
@@ -64,6 +71,7 @@ const (
 	DefaultSQLListen       = "127.0.0.1:5433"
 	DefaultHTTPListen      = "127.0.0.1:8080"
 	DefaultPublishInterval = time.Second
+	DefaultHistoryWindow   = 24 * time.Hour
 	DefaultMemory          = 1 << 30
 )
 
@@ -110,6 +118,7 @@ func defaults() *Config {
 		SQL:     Listener{Listen: DefaultSQLListen},
 		HTTP:    Listener{Listen: DefaultHTTPListen},
 		Publish: Publish{Interval: DefaultPublishInterval},
+		History: History{Window: DefaultHistoryWindow},
 		Memory:  DefaultMemory,
 		origins: map[string]string{},
 		texts:   map[string]string{},

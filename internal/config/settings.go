@@ -42,6 +42,8 @@ var settings = []setting{
 	{"http.tls.client_ca", "", "", "", func(c *Config, v string) error { c.HTTP.TLS.ClientCA = v; return nil }},
 	{"http.tokens_file", "", "", "", func(c *Config, v string) error { c.HTTP.TokensFile = v; return nil }},
 	{"publish.interval", "TARN_PUBLISH_INTERVAL", "", "", func(c *Config, v string) error { return setDuration(&c.Publish.Interval, v) }},
+	{"history.window", "TARN_HISTORY_WINDOW", "", "", func(c *Config, v string) error { return setDays(&c.History.Window, v) }},
+	{"history.max_wal", "", "", "", func(c *Config, v string) (err error) { c.History.MaxWAL, err = ParseSize(v); return err }},
 	{"memory", "TARN_MEMORY", "", "", func(c *Config, v string) (err error) { c.Memory, err = ParseSize(v); return err }},
 }
 
@@ -64,7 +66,7 @@ func Settings() []Setting {
 
 // sections are the keys that hold a mapping, with their members.
 var sections = map[string][]string{
-	"":                   {"store", "s3", "data_dir", "source", "catalog", "sql", "http", "publish", "tables", "memory"},
+	"":                   {"store", "s3", "data_dir", "source", "catalog", "sql", "http", "publish", "history", "tables", "memory"},
 	"s3":                 {"endpoint", "region", "path_style", "profile", "access_key_id", "secret_access_key", "session_token", "ca_bundle"},
 	"source":             {"url", "slot", "synchronous"},
 	"catalog":            {"listen", "tls", "tokens_file"},
@@ -73,6 +75,7 @@ var sections = map[string][]string{
 	"http":               {"listen", "tls", "tokens_file"},
 	"http.tls":           {"cert", "key", "client_ca"},
 	"publish":            {"interval", "databases"},
+	"history":            {"window", "max_wal"},
 	"publish.databases.": {"interval"}, // one member per database
 	"tables[]":           {"match", "exclude", "format_version", "readers", "partition_by", "sort_by", "out_of_range", "version_hint"},
 }
@@ -134,6 +137,24 @@ func setDuration(dst *time.Duration, v string) error {
 	d, err := time.ParseDuration(v)
 	if err != nil {
 		return fmt.Errorf("write a number with a unit, such as 500ms, 1s or 2m")
+	}
+	*dst = d
+	return nil
+}
+
+// setDays takes days besides Go's units.
+func setDays(dst *time.Duration, v string) error {
+	if days, ok := strings.CutSuffix(v, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		if err != nil {
+			return fmt.Errorf("write a time such as 7d, 24h or 30m, or 0 for none")
+		}
+		*dst = time.Duration(n) * 24 * time.Hour
+		return nil
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil || d < 0 {
+		return fmt.Errorf("write a time such as 7d, 24h or 30m, or 0 for none")
 	}
 	*dst = d
 	return nil

@@ -112,7 +112,10 @@ func (s *Server) durable() (lsn pg.LSN) {
 }
 
 func (s *Server) pageOptions() pageserver.Options {
-	return pageserver.Options{Store: s.store, MemoryBytes: s.pagesMemory(), Workers: pageserver.DefaultWorkers(), CacheDir: filepath.Join(s.cfg.DataDir, "layers"), Logger: s.log}
+	return pageserver.Options{
+		Store: s.store, MemoryBytes: s.pagesMemory(), Workers: pageserver.DefaultWorkers(), CacheDir: filepath.Join(s.cfg.DataDir, "layers"), Logger: s.log,
+		History: pageserver.History{Window: s.cfg.History.Window, BytesMax: int64(s.cfg.History.MaxWAL)},
+	}
 }
 
 func (s *Server) setIngest(ing *ingest.Service) {

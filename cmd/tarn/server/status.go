@@ -47,6 +47,9 @@ func (s *Server) Status() admin.Status {
 		st.ReceiveLSN, st.SourceLSN = max(is.ReceiveLSN, is.CommitLSN), is.ServerFlushLSN
 		sourceState(&st, is)
 	}
+	if tl := s.pages.Load(); tl != nil {
+		st.History.LSN, st.History.Time = tl.HistoryFrom()
+	}
 	st.Endpoints = s.endpoints
 	st.SourceLSN = max(st.SourceLSN, st.ReceiveLSN)
 	st.LagBytes = int64(st.SourceLSN - min(st.SourceLSN, max(st.PublishedLSN, s.lakeLSN())))
