@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/control"
@@ -27,7 +28,7 @@ var (
 	// ErrNotConsistent: pages are those of a base backup whose WAL has not been redone to its end. They may be torn.
 	ErrNotConsistent = errors.New("the base backup is not consistent yet")
 	// ErrOpaque: a record whose redo is not built changed the relation; its pages are not known.
-	ErrOpaque = errors.New("the relation's pages are not known: a record of a kind that is not redone changed it")
+	ErrOpaque = fault.New(fault.PagesUnknown, "the relation's pages are not known: a record of a kind that is not redone changed it")
 	// ErrWALMinimal: the primary has written WAL that does not hold every change.
 	ErrWALMinimal = cluster.ErrWALMinimal
 )

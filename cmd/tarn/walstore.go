@@ -35,34 +35,49 @@ func openFolderWAL(dir string, tli pg.TimelineID) (*walSource, error) {
 	}, nil
 }
 
-// openStoreWAL reads the archive in an object store, which ends where its last object does.
-func openStoreWAL(ctx context.Context, url string, tli pg.TimelineID) (*walSource, error) {
-	// Opening a directory store makes the directory; looking at WAL must not.
+// openStore opens a store that must be there. Opening a directory store makes the directory; looking at one must not.
+func openStore(ctx context.Context, url string, o objstore.Options) (objstore.Store, error) {
 	if dir, ok := strings.CutPrefix(url, "file://"); ok {
 		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
 			return nil, fault.Errorf(fault.StoreOpen, "store %s is no folder that can be read: check its name and rights", url)
 		}
 	}
-	store, err := objstore.Open(ctx, url, objstore.Options{})
+	store, err := objstore.Open(ctx, url, o)
 	if err != nil {
 		return nil, fault.Errorf(fault.StoreOpen, "store %s cannot be opened (%w): check --store", url, fault.Cause(err))
 	}
+	return store, nil
+}
+
+// openStoreWAL reads the archive in an object store, which ends where its last object does.
+func openStoreWAL(ctx context.Context, url string, tli pg.TimelineID) (*walSource, error) {
+	store, err := openStore(ctx, url, objstore.Options{})
+	if err != nil {
+		return nil, err
+	}
+	src, err := storeWAL(ctx, store, url, tli)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	src.close = store.Close
+	return src, nil
+}
+
+// storeWAL is the WAL archive of a store that is open.
+func storeWAL(ctx context.Context, store objstore.Store, url string, tli pg.TimelineID) (*walSource, error) {
 	a, err := archive.Open(ctx, store, nil, 0, func() {})
 	switch {
 	case errors.Is(err, archive.ErrNoBase):
-		err = fault.Errorf(fault.StoreNoWAL, "store %s holds no WAL archive: name the store of a tarn that has been attached", url)
+		return nil, fault.Errorf(fault.StoreNoWAL, "store %s holds no WAL archive: name the store of a tarn that has been attached", url)
 	case err != nil:
-		err = fmt.Errorf("store %s: %w", url, err)
+		return nil, fmt.Errorf("store %s: %w", url, err)
 	case tli != 0 && tli != a.Base().Timeline:
-		err = fault.Errorf(fault.StoreNoWAL, "store %s archives timeline %d, not %d: leave --timeline out", url, a.Base().Timeline, tli)
-	}
-	if err != nil {
-		return nil, errors.Join(err, store.Close())
+		return nil, fault.Errorf(fault.StoreNoWAL, "store %s archives timeline %d, not %d: leave --timeline out", url, a.Base().Timeline, tli)
 	}
 	b := a.Base()
 	return &walSource{
 		Options: wal.Options{Source: archived{a, a.NewReader(ctx)}, Timeline: b.Timeline, SystemID: b.SystemID, SegmentSize: b.SegmentSize},
-		first:   b.LSN, name: url, close: store.Close,
+		first:   b.LSN, name: url,
 	}, nil
 }
 

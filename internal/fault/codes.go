@@ -72,6 +72,9 @@ const (
 	WALMinimal    Code = 506
 	BeforeHistory Code = 507
 	BeyondWAL     Code = 508
+	BranchUnknown Code = 509
+	PageMissing   Code = 510
+	PagesUnknown  Code = 511
 
 	TableUnknown  Code = 601
 	TableError    Code = 602

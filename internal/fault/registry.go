@@ -91,6 +91,9 @@ var registry = []Entry{
 	{WALMinimal, "the source has run with wal_level=minimal", "Its WAL has a gap where changes were not logged.", "Set wal_level = replica, then `tarn resync --all`."},
 	{BeforeHistory, "the page store does not reach back that far", "history.window or history.max_wal has let the states from before go, or the LSN lies before the base backup or within it.", "Ask for a later LSN or time; `tarn status` shows where history begins. To keep more of it, raise history.window and history.max_wal."},
 	{BeyondWAL, "the WAL does not reach that far", "The LSN lies behind what the store has archived, because it has not been written, or has not arrived there yet.", "Ask for an earlier LSN, or wait: `tarn wait --lsn X` returns when it is published, and what is published is archived."},
+	{BranchUnknown, "the store has no such branch", "No pages of that branch are in the store: its name is wrong, it was deleted, or no base backup was ever finished.", "Name another branch, or another store. The first branch is `main`."},
+	{PageMissing, "there is no such page", "At that LSN the relation, its fork or the block did not exist.", "Check the numbers with pg_relation_filepath(), and the LSN."},
+	{PagesUnknown, "a relation's pages are not known", "A record of an extension's own resource manager changed the relation, without an image of the page: only the extension can redo it.", "Rewrite the relation (VACUUM FULL, REINDEX) if it is to be read from the page store again; everything else is not touched by it."},
 
 	{TableUnknown, "no such table in the lake", "The name is not one that `tarn tables` lists.", "Write database.schema.table as `tarn tables` prints it."},
 	{TableError, "a table is not published any more", "A value, type or page of it cannot be put into the lake; it stays at its last good LSN and holds nobody else up.", "`tarn tables` says why. Put that right, then `tarn resync TABLE`."},

@@ -1,0 +1,94 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/tarn-db/tarn/internal/demo"
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/pageserver/redo"
+)
+
+// seenPage is the first page of a table as the server had it in its file at an LSN.
+type seenPage struct {
+	lsn  pg.LSN
+	at   time.Time // after the commits before the LSN and before those behind it, by the server's clock
+	rel  string
+	page pg.Page
+}
+
+// seePage has the server write the page of a table and reads it.
+func (r *rig) seePage(table string) (s seenPage) {
+	r.t.Helper()
+	r.exec("CHECKPOINT")
+	var err error
+	if s.lsn, err = demo.FlushLSN(r.t.Context(), r.pg); err != nil {
+		r.t.Fatal(err)
+	}
+	var path string
+	err = r.connect().QueryRow(r.t.Context(), `SELECT pg_relation_filepath($1::regclass), format('%s/%s/%s', 1663, d.oid, pg_relation_filenode($1::regclass)), clock_timestamp()
+		FROM pg_database d WHERE datname = current_database()`, table).Scan(&path, &s.rel, &s.at)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	file, err := os.ReadFile(filepath.Join(r.pg.DataDir(), path))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	s.page = file[:pg.BlockSize]
+	time.Sleep(20 * time.Millisecond)
+	return s
+}
+
+// pageAt is what `tarn page` writes.
+func (r *rig) pageAt(s seenPage, at string) pg.Page {
+	r.t.Helper()
+	out, code := r.tarn.run("page", "--rel", s.rel, "--block", "0", "--at", at)
+	if code != 0 || len(out) != pg.BlockSize {
+		r.t.Fatalf("tarn page --at %s: exit code %d, %d bytes: %.300s", at, code, len(out), out)
+	}
+	return pg.Page(out)
+}
+
+// TestPast reads pages as they were at several LSNs and times, while tarn runs, after it was killed and after it was stopped: each is
+// what the server had in its file then.
+func TestPast(t *testing.T) {
+	r := newRig(t, 18, []string{"CREATE TABLE accounts (id int, balance int)", "INSERT INTO accounts SELECT i, 0 FROM generate_series(1, 50) i"})
+	r.tarn.startReady()
+	r.caughtUp()
+	var seen []seenPage
+	for i := range 4 {
+		r.exec(fmt.Sprintf("UPDATE accounts SET balance = %d WHERE id %% 4 = %d", i+1, i), "DELETE FROM accounts WHERE id = 50 - "+fmt.Sprint(i))
+		seen = append(seen, r.seePage("accounts"))
+	}
+	r.exec("DROP TABLE accounts", "CREATE TABLE accounts (other text)", "INSERT INTO accounts VALUES ('new')")
+	r.caughtUp()
+	check := func(when string) {
+		t.Helper()
+		for i, s := range seen {
+			page := r.pageAt(s, s.lsn.String())
+			want := pg.Page(bytes.Clone(s.page))
+			if !redo.MaskHeap(page, 0) || !redo.MaskHeap(want, 0) || !bytes.Equal(page, want) {
+				t.Errorf("%s: page %d at %s is not what the server had", when, i, s.lsn)
+			}
+			// Before the next commit: what it was to commit may be on the page.
+			if page = r.pageAt(s, s.at.Format(time.RFC3339Nano)); page.LSN() < s.page.LSN() || i+1 < len(seen) && page.LSN() >= seen[i+1].lsn {
+				t.Errorf("%s: page %d at %s is of %s", when, i, s.at, page.LSN())
+			}
+		}
+		out, code := r.tarn.run("page", "--rel", seen[0].rel)
+		if code != 1 || !bytes.Contains([]byte(out), []byte("TARN-0510")) {
+			t.Errorf("%s: the page of a table that was dropped: exit code %d, %.300s", when, code, out)
+		}
+	}
+	check("running")
+	r.tarn.kill9()
+	check("killed")
+	r.tarn.startReady()
+	r.tarn.stop()
+	check("stopped")
+}
