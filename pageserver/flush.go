@@ -60,6 +60,8 @@ func (f *flusher) init(o Options) {
 func (f *flusher) stop() {
 	f.cancel()
 	f.running.Wait()
+	f.mu.Lock() // whoever replaces the index is through with it: another process, or this one, may open the timeline now
+	defer f.mu.Unlock()
 }
 
 // flushEntry is one value to write: a frame's page, or value if id is 0.

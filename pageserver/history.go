@@ -24,18 +24,20 @@ const pointsPerWindow = 8
 
 // keep says which of a timeline's points stay when the newest is at head; points are in order and do not include it.
 //
-// Invariant: of those that lie before the window, one stays, the last, so that every LSN of the window can be reached.
-func (h History) keep(points []point, head point) (kept []point) {
-	if h.Window <= 0 {
-		return nil
-	}
+// Invariant: of those that lie before the window, one stays, the last, so that every LSN of the window can be reached; and of those not
+// behind a branch's LSN the last.
+func (h History) keep(points []point, head point, branches []Branch) (kept []point) {
 	oldest := head.Made.Add(-h.Window)
 	for i, p := range points {
 		next := head
 		if i+1 < len(points) {
 			next = points[i+1]
 		}
-		if next.Made.Before(oldest) || h.BytesMax > 0 && int64(head.LSN-next.LSN) >= h.BytesMax {
+		if slices.ContainsFunc(branches, func(b Branch) bool { return p.LSN <= b.LSN && b.LSN < next.LSN }) {
+			kept = append(kept, p)
+			continue
+		}
+		if h.Window <= 0 || next.Made.Before(oldest) || h.BytesMax > 0 && int64(head.LSN-next.LSN) >= h.BytesMax {
 			continue // the next one serves the window as well
 		}
 		if n := len(kept); n > 0 && next.LSN-kept[n-1].LSN <= pointGap && next.Made.Sub(kept[n-1].Made) <= h.Window/pointsPerWindow {
@@ -56,7 +58,7 @@ func (l *layerObject) at(lsn pg.LSN) bool { return l.since <= lsn && (l.until ==
 
 // prune lets go of points that are not kept and of layers that were needed for them alone, and returns those objects' names.
 func (c *contents) prune(h History, head point) (gone []string) {
-	kept := h.keep(c.points, head)
+	kept := h.keep(c.points, head, c.branches)
 	for _, p := range c.points {
 		if !slices.Contains(kept, p) {
 			gone = append(gone, p.State)
@@ -89,13 +91,16 @@ func (c *contents) retire(layers []*layerObject, lsn pg.LSN) (gone []string) {
 	return gone
 }
 
-// noteHistory lets HistoryFrom see the index as it is now.
+// noteHistory lets HistoryFrom and Branches see the index as it is now.
 func (t *Timeline) noteHistory() {
-	p := t.flusher.authority.index.point
-	if points := t.flusher.authority.points; len(points) > 0 {
-		p = points[0]
+	a := &t.flusher.authority
+	p := a.index.point
+	if len(a.points) > 0 {
+		p = a.points[0]
 	}
 	t.oldest.Store(&p)
+	branches := a.branches // which are never changed in place
+	t.branches.Store(&branches)
 }
 
 // HistoryFrom is the oldest LSN that can be read again, and the time of the last commit before it, zero if that is not known. WAL

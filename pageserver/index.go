@@ -44,6 +44,7 @@ const (
 //	layers            objects with their size, LSN, first and last key (hex), number of values and since, the newest first
 //	points            lsn, state, commit_time and made as the index had them formerly, the oldest first
 //	retired           layers that only points still need; until is where they are no longer part of the timeline
+//	branches          names of LSNs, with their parent and when they were created; the points that lead there are kept
 //
 // A point at an LSN consists of its state and of the layers with since <= LSN that have no until, or one above it. Object names
 // are relative to timelines/<branch>/.
@@ -54,9 +55,10 @@ type timelineIndex struct {
 	Major    pg.Major `json:"postgres_version"`
 	SystemID uint64   `json:"system_id,string"`
 	point
-	Layers  []indexLayer `json:"layers"`
-	Points  []point      `json:"points,omitempty"`
-	Retired []indexLayer `json:"retired,omitempty"`
+	Layers   []indexLayer `json:"layers"`
+	Points   []point      `json:"points,omitempty"`
+	Retired  []indexLayer `json:"retired,omitempty"`
+	Branches []Branch     `json:"branches,omitempty"`
 }
 
 // point is an LSN at which the store has the timeline whole.
@@ -154,9 +156,10 @@ type authority struct {
 
 // contents is the objects that an index names.
 type contents struct {
-	layers  []*layerObject // of the newest point
-	points  []point        // former ones, the oldest first
-	retired []*layerObject // needed for them alone
+	layers   []*layerObject // of the newest point
+	points   []point        // former ones, the oldest first
+	retired  []*layerObject // needed for them alone
+	branches []Branch       // by name
 }
 
 // named is the names of all of them and of the newest state.
@@ -184,7 +187,7 @@ func (a *authority) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := contents{points: x.Points}
+	c := contents{points: x.Points, branches: x.Branches}
 	if c.layers, err = layerObjects(x.Layers); err != nil {
 		return err
 	}
@@ -206,7 +209,7 @@ const (
 // out which.
 func (a *authority) replace(ctx context.Context, next timelineIndex, c contents) error {
 	next.Format, next.Version, next.Nonce = indexFormat, indexVersion, newNonce()
-	next.Layers, next.Points, next.Retired = indexLayers(c.layers), c.points, indexLayers(c.retired)
+	next.Layers, next.Points, next.Retired, next.Branches = indexLayers(c.layers), c.points, indexLayers(c.retired), c.branches
 	data, err := json.MarshalIndent(next, "", " ")
 	if err != nil {
 		return fmt.Errorf("timeline index: %w", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/tarn-db/tarn/ingest/wal"
@@ -22,7 +23,7 @@ var (
 )
 
 // Target is a moment of a timeline: behind the last record that ends at or below LSN; or before the first commit later than Time,
-// by the primary's clock, as recovery_target_time has it; or, if both are zero, the end of the WAL.
+// by the primary's clock, as recovery_target_time has it; the earlier of the two; or, if both are zero, the end of the WAL.
 type Target struct {
 	LSN  pg.LSN
 	Time time.Time
@@ -30,7 +31,7 @@ type Target struct {
 
 func (g Target) String() string {
 	switch {
-	case g.LSN != 0:
+	case g.LSN != 0 && g.Time.IsZero():
 		return g.LSN.String()
 	case !g.Time.IsZero():
 		return g.Time.Format(time.RFC3339Nano)
@@ -38,32 +39,48 @@ func (g Target) String() string {
 	return "the end of the WAL"
 }
 
-// OpenPast opens a timeline as it was at the newest point that is not behind the target, from where Replay leads to the target. What
-// it writes goes into scratch and the store stays as it is: any number of processes may look at the past of a timeline that
+// OpenPast opens a timeline as it was at the newest point that is not behind the target, from where Replay leads to what it returns as
+// the target: that of a branch is not behind the branch's LSN. What it writes goes into scratch and the store stays as it is: any number of processes may look at the past of a timeline that
 // another one goes on with. Layers that leave the history meanwhile are missed, with an error.
-func OpenPast(ctx context.Context, o Options, to Target, scratch objstore.Store) (*Timeline, error) {
+func OpenPast(ctx context.Context, o Options, to Target, scratch objstore.Store) (*Timeline, Target, error) {
 	if o.Store == nil {
-		return nil, errors.New("page store needs an object store")
+		return nil, to, errors.New("page store needs an object store")
 	}
-	o.Store, o.History = objstore.NewOverlay(o.Store, scratch), History{}
-	return open(ctx, o, func(a *authority, ctx context.Context) error {
-		if err := a.load(ctx); err != nil {
+	name := o.Branch
+	o.Store, o.History, o.Branch = objstore.NewOverlay(o.Store, scratch), History{}, MainBranch
+	t, err := open(ctx, o, func(a *authority, ctx context.Context) (err error) {
+		if err = a.load(ctx); err == nil && name != "" && name != MainBranch {
+			to, err = a.onBranch(name, to)
+		}
+		if err != nil {
 			return err
 		}
 		return a.rewind(to)
 	})
+	return t, to, err
+}
+
+// onBranch is the target on a branch, whose end is its LSN.
+func (a *authority) onBranch(name string, to Target) (Target, error) {
+	b, ok := findBranch(a.branches, name)
+	if !ok {
+		return to, unknownBranch(name)
+	}
+	if to.LSN > b.LSN {
+		return to, fmt.Errorf("%w: branch %s ends at %s, %s was asked for", ErrBeyondWAL, name, b.LSN, to)
+	}
+	if to.LSN == 0 {
+		to.LSN = b.LSN
+	}
+	return to, nil
 }
 
 // rewind makes the newest point that is not behind the target the authority's content. The index is written anew, not replaced.
 func (a *authority) rewind(to Target) error {
-	points := append(a.points, a.index.point)
-	chosen := len(points) - 1
-	for ; chosen >= 0 && points[chosen].after(to); chosen-- {
+	p, err := a.pointBefore(to)
+	if err != nil {
+		return err
 	}
-	if chosen < 0 {
-		return fmt.Errorf("%w: %s was asked for, the oldest point is %s", ErrBeforeHistory, to, points[0])
-	}
-	p := points[chosen]
 	var layers []*layerObject
 	for _, l := range append(a.layers, a.retired...) {
 		if l.at(p.LSN) {
@@ -76,14 +93,37 @@ func (a *authority) rewind(to Target) error {
 	return nil
 }
 
-// after says that the target lies before the point.
+// pointBefore is the newest point that is not behind the target.
+func (a *authority) pointBefore(to Target) (point, error) {
+	points := append(slices.Clone(a.points), a.index.point)
+	for i := len(points) - 1; i >= 0; i-- {
+		if !points[i].after(to) {
+			return points[i], nil
+		}
+	}
+	return point{}, fmt.Errorf("%w: %s was asked for, the oldest point is %s", ErrBeforeHistory, to, points[0])
+}
+
+// PointBefore is an LSN that is not behind the target, from where WAL leads to it. It may be called at any time.
+func (t *Timeline) PointBefore(to Target) (pg.LSN, error) {
+	t.flusher.mu.Lock()
+	defer t.flusher.mu.Unlock()
+	p, err := t.flusher.authority.pointBefore(to)
+	return p.LSN, err
+}
+
+// after says that the target lies before the point. Of one without a commit before it, the base backup's, only its making says when it was.
 func (p *point) after(to Target) bool {
-	return to.LSN != 0 && p.LSN > to.LSN || !to.Time.IsZero() && p.CommitTime.After(to.Time)
+	at := p.CommitTime
+	if at.IsZero() {
+		at = p.Made
+	}
+	return to.LSN != 0 && p.LSN > to.LSN || !to.Time.IsZero() && at.After(to.Time)
 }
 
 func (p point) String() string {
 	if p.CommitTime.IsZero() {
-		return p.LSN.String()
+		return fmt.Sprintf("%s (made %s)", p.LSN, p.Made.Format(time.RFC3339))
 	}
 	return fmt.Sprintf("%s (last commit %s)", p.LSN, p.CommitTime.Format(time.RFC3339))
 }
@@ -108,6 +148,32 @@ func (t *Timeline) Replay(ctx context.Context, r *wal.Reader, to Target) error {
 		}
 		if n < len(recs) {
 			return errors.Join(t.Barrier(), t.arrived(to, recs[n].End))
+		}
+	}
+}
+
+// Find reads WAL from PointBefore(to) on and says where the target lies, so that it can be named: the end of the last record before it.
+func Find(ctx context.Context, r *wal.Reader, to Target) (pg.LSN, error) {
+	for at := pg.LSN(0); ; {
+		recs, err := r.NextBatch(BatchRecords)
+		if errors.Is(err, io.EOF) || errors.Is(err, wal.ErrNoMoreYet) {
+			return max(at, r.Position().Complete), nil
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return 0, fmt.Errorf("look for %s: %w", to, err)
+		}
+		n, err := before(recs, to)
+		if err != nil {
+			return 0, fmt.Errorf("look for %s: %w", to, err)
+		}
+		if n > 0 {
+			at = recs[n-1].End
+		}
+		if n < len(recs) {
+			return max(at, recs[0].LSN), nil
 		}
 	}
 }

@@ -66,7 +66,7 @@ func (c *corpus) past(t *testing.T, seed uint64) {
 	points := len(tl.flusher.authority.points)
 	reached := 0
 	for i, m := range seen {
-		past, err := OpenPast(context.Background(), o, Target{LSN: m.lsn}, objstore.NewMem())
+		past, _, err := OpenPast(context.Background(), o, Target{LSN: m.lsn}, objstore.NewMem())
 		if m.lsn < oldest && errors.Is(err, ErrBeforeHistory) {
 			continue
 		}
@@ -90,11 +90,11 @@ func (c *corpus) past(t *testing.T, seed uint64) {
 	if points < 2 || reached < 2 {
 		t.Errorf("seed %d: nothing to compare", seed)
 	}
-	if _, err := OpenPast(context.Background(), o, Target{LSN: c.first()}, objstore.NewMem()); points >= 5 && !errors.Is(err, ErrBeforeHistory) {
+	if _, _, err := OpenPast(context.Background(), o, Target{LSN: c.first()}, objstore.NewMem()); points >= 5 && !errors.Is(err, ErrBeforeHistory) {
 		t.Errorf("seed %d: the base can still be read: %v", seed, err)
 	}
 	end := seen[len(seen)-1].lsn + 1<<30
-	late, err := OpenPast(context.Background(), o, Target{LSN: end}, objstore.NewMem())
+	late, _, err := OpenPast(context.Background(), o, Target{LSN: end}, objstore.NewMem())
 	if err != nil {
 		t.Fatal(err)
 	}

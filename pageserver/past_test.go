@@ -15,7 +15,7 @@ import (
 // openAt opens the point for an LSN without WAL behind it.
 func openAt(t testing.TB, o Options, lsn pg.LSN) *Timeline {
 	t.Helper()
-	tl, err := OpenPast(context.Background(), o, Target{LSN: lsn}, objstore.NewMem())
+	tl, _, err := OpenPast(context.Background(), o, Target{LSN: lsn}, objstore.NewMem())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestPoints(t *testing.T) {
 	if len(c.points)+len(c.retired) != 0 {
 		t.Errorf("%d points, %d retired layers are left", len(c.points), len(c.retired))
 	}
-	if _, err := OpenPast(context.Background(), o, Target{LSN: states[3].lsn}, objstore.NewMem()); !errors.Is(err, ErrBeforeHistory) {
+	if _, _, err := OpenPast(context.Background(), o, Target{LSN: states[3].lsn}, objstore.NewMem()); !errors.Is(err, ErrBeforeHistory) {
 		t.Errorf("a point that was let go: %v", err)
 	}
 	if v := pageVersion(t, openAt(t, o, tl.ResumeLSN()), testRel, 3); v != 6 {
@@ -141,7 +141,7 @@ func TestKeep(t *testing.T) {
 		"and they go when the window does": {day, []point{{LSN: 5 * mb}, at(700, 30*time.Hour)}, at(900, 0), "[700]"},
 	} {
 		var got []int
-		for _, p := range c.h.keep(c.points, c.head) {
+		for _, p := range c.h.keep(c.points, c.head, nil) {
 			got = append(got, int(p.LSN/mb))
 		}
 		if fmt.Sprint(got) != c.want {

@@ -56,7 +56,7 @@ func (o *Options) check() error {
 		return errors.New("page store needs an object store")
 	}
 	if o.Branch == "" {
-		o.Branch = "main"
+		o.Branch = MainBranch
 	}
 	if !branchName.MatchString(o.Branch) {
 		return fmt.Errorf("branch %q: want lower-case letters, digits, - and _", o.Branch)
@@ -97,7 +97,8 @@ type Timeline struct {
 	redoLSN    pg.LSN
 	resumeLSN  atomic.Uint64
 	oldest     atomic.Pointer[point] // where history begins
-	failed     error                 // nothing can be applied any more
+	branches   atomic.Pointer[[]Branch]
+	failed     error // nothing can be applied any more
 
 	checksums     bool
 	live          cluster.State // counters, settings, origins as they are at redoLSN

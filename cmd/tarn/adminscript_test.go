@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/tarn-db/tarn/internal/admin"
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/listen"
 	"github.com/tarn-db/tarn/internal/listen/testcert"
 	"github.com/tarn-db/tarn/internal/pg"
@@ -64,6 +65,24 @@ func serveAdmin(ts *testscript.TestScript, l net.Listener, allow func(*http.Requ
 }
 
 type still struct{}
+
+func (still) Branches() []admin.Branch {
+	return []admin.Branch{{Name: "main", LSN: 0x4100}, {Name: "audit", Parent: "main", LSN: 0x2000, Created: time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)}}
+}
+
+func (still) CreateBranch(_ context.Context, r admin.BranchRequest) (admin.Branch, error) {
+	if r.Name == "audit" {
+		return admin.Branch{}, fault.New(fault.BranchExists, "branch audit exists already: choose another name, or delete it first")
+	}
+	return admin.Branch{Name: r.Name, Parent: r.From, LSN: max(r.LSN, 0x10)}, nil
+}
+
+func (still) DeleteBranch(_ context.Context, name string) error {
+	if name != "audit" {
+		return fault.Errorf(fault.BranchUnknown, "there is no branch %s: `tarn branch list` shows them", name)
+	}
+	return nil
+}
 
 func (still) Status() admin.Status {
 	return admin.Status{

@@ -63,7 +63,7 @@ func (f *pastFlags) open(ctx context.Context) (p *past, err error) {
 	if err != nil {
 		return nil, err
 	}
-	tl, err := pageserver.OpenPast(ctx, pageserver.Options{Store: store, Branch: f.branch, Workers: pageserver.DefaultWorkers()}, to, scratch)
+	tl, to, err := pageserver.OpenPast(ctx, pageserver.Options{Store: store, Branch: f.branch, Workers: pageserver.DefaultWorkers()}, to, scratch)
 	if errors.Is(err, pageserver.ErrNoTimeline) {
 		return nil, fault.Errorf(fault.BranchUnknown, "store %s has no pages of branch %s: name another --branch, or the store of a tarn that has been attached", url, f.branch)
 	}

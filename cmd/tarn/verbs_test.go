@@ -36,7 +36,7 @@ func verbs(t *testing.T) (all []*cobra.Command) {
 }
 
 // wordless are verbs that print no data: they run, act, or write files or bytes.
-var wordless = []string{"tarn serve", "tarn demo", "tarn resync", "tarn man", "tarn page"}
+var wordless = []string{"tarn serve", "tarn demo", "tarn resync", "tarn man", "tarn page", "tarn branch delete"}
 
 // TestVerbs holds every verb to what scripts and people rely on: help is data on stdout, a mistake is one line on stderr and
 // nothing on stdout, nothing is coloured where no terminal is, and whoever prints data prints JSON too.

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"go.uber.org/goleak"
 
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 )
 
@@ -48,6 +49,30 @@ func (s *stage) Resync(_ context.Context, table string, all bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked = append(s.asked, fmt.Sprintf("%s/%v", table, all))
+	return nil
+}
+
+func (s *stage) Branches() []Branch { return []Branch{{Name: "main", LSN: 0x3000}} }
+
+func (s *stage) CreateBranch(_ context.Context, r BranchRequest) (Branch, error) {
+	switch r.Name {
+	case "taken":
+		return Branch{}, fault.New(fault.BranchExists, "taken is there")
+	case "early":
+		return Branch{}, fault.New(fault.BeforeHistory, "too early")
+	case "lost":
+		return Branch{}, errors.New("the store fails")
+	}
+	return Branch{Name: r.Name, Parent: r.From, LSN: r.LSN, Created: r.Time}, nil
+}
+
+func (s *stage) DeleteBranch(_ context.Context, name string) error {
+	if name == "main" {
+		return fault.New(fault.BranchInUse, "main stays")
+	}
+	if name != "mine" {
+		return fault.New(fault.BranchUnknown, "no such branch")
+	}
 	return nil
 }
 
@@ -236,6 +261,45 @@ func TestResync(t *testing.T) {
 	resp.Body.Close()
 	if resp.StatusCode != 415 || len(src.asked) != 2 {
 		t.Error(resp.StatusCode, src.asked)
+	}
+}
+
+// TestBranches: what is asked for arrives, and what went wrong has its status and code.
+func TestBranches(t *testing.T) {
+	_, c, _ := start(t)
+	ctx := context.Background()
+	if list, err := c.Branches(ctx); err != nil || len(list) != 1 || list[0].LSN != 0x3000 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	at := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+	if b, err := c.CreateBranch(ctx, BranchRequest{Name: "mine", From: "main", Time: at}); err != nil || b.Name != "mine" || !b.Created.Equal(at) {
+		t.Errorf("%+v, %v", b, err)
+	}
+	if b, err := c.CreateBranch(ctx, BranchRequest{Name: "mine", LSN: 0x2000}); err != nil || b.LSN != 0x2000 {
+		t.Errorf("%+v, %v", b, err)
+	}
+	for name, want := range map[string]struct {
+		status int
+		code   fault.Code
+	}{"taken": {409, fault.BranchExists}, "early": {400, fault.BeforeHistory}, "lost": {500, fault.Unexpected}, "": {400, fault.RequestBad}} {
+		var se *ServerError
+		if _, err := c.CreateBranch(ctx, BranchRequest{Name: name}); !errors.As(err, &se) || se.Code != want.status || fault.CodeOf(err) != want.code {
+			t.Errorf("branch %q: %v", name, err)
+		}
+	}
+	for name, want := range map[string]int{"mine": 0, "main": 409, "a/b c": 404} {
+		var se *ServerError
+		if err := c.DeleteBranch(ctx, name); want == 0 && err != nil || want != 0 && (!errors.As(err, &se) || se.Code != want) {
+			t.Errorf("delete %q: %v", name, err)
+		}
+	}
+	resp, err := c.HTTP.Post("http://"+c.Addr+"/api/v1/branches", "text/plain", strings.NewReader(`{"name":"mine"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 415 {
+		t.Errorf("a branch that a web page asks for: %d", resp.StatusCode)
 	}
 }
 

@@ -68,6 +68,9 @@ func New(o Options) *Server {
 	mux.HandleFunc("GET /api/v1/publications", s.publications)
 	mux.HandleFunc("GET /api/v1/wait", s.wait)
 	mux.HandleFunc("POST /api/v1/resync", s.resync)
+	mux.HandleFunc("GET /api/v1/branches", s.branches)
+	mux.HandleFunc("POST /api/v1/branches", s.createBranch)
+	mux.HandleFunc("DELETE /api/v1/branches/{name}", s.deleteBranch)
 	s.handler = mux
 	return s
 }
@@ -209,17 +212,11 @@ type resyncRequest struct {
 }
 
 func (s *Server) resync(w http.ResponseWriter, r *http.Request) {
-	// A web page may post forms and plain text anywhere without being asked; JSON it may not.
-	if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t != "application/json" {
-		fail(w, http.StatusUnsupportedMediaType, fault.RequestBad, "send Content-Type: application/json")
+	if !jsonSent(w, r) {
 		return
 	}
-	// An error means the connection knows no deadlines, as in a test's recorder.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, bodyBytesMax))
-	dec.DisallowUnknownFields()
 	var req resyncRequest
-	if err := dec.Decode(&req); err != nil || (req.Table == "") == !req.All {
+	if err := decode(w, r, &req); err != nil || (req.Table == "") == !req.All {
 		fail(w, http.StatusBadRequest, fault.RequestBad, `send {"table":"database.schema.table"} or {"all":true}`)
 		return
 	}
@@ -234,6 +231,24 @@ func (s *Server) resync(w http.ResponseWriter, r *http.Request) {
 	default:
 		fail(w, http.StatusInternalServerError, fault.CodeOf(err), err.Error())
 	}
+}
+
+// jsonSent refuses what is not sent as JSON: a web page may post forms and plain text anywhere without being asked; JSON it may not.
+func jsonSent(w http.ResponseWriter, r *http.Request) bool {
+	if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t != "application/json" {
+		fail(w, http.StatusUnsupportedMediaType, fault.RequestBad, "send Content-Type: application/json")
+		return false
+	}
+	return true
+}
+
+// decode reads a request's body.
+func decode(w http.ResponseWriter, r *http.Request, into any) error {
+	// An error means the connection knows no deadlines, as in a test's recorder.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, bodyBytesMax))
+	dec.DisallowUnknownFields()
+	return dec.Decode(into)
 }
 
 func fail(w http.ResponseWriter, status int, code fault.Code, message string) {

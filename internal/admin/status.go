@@ -171,6 +171,12 @@ type Source interface {
 	// Resync rebuilds one table ("database.schema.table") from pages, or everything from a new base backup. It returns
 	// when the request is accepted, not when it is done. Errors wrap ErrUnknownTable or ErrRefused.
 	Resync(ctx context.Context, table string, all bool) error
+	// Branches lists main, where it is now, and the branches, by name.
+	Branches() []Branch
+	// CreateBranch makes one. When it returns nil the branch is durable.
+	CreateBranch(ctx context.Context, r BranchRequest) (Branch, error)
+	// DeleteBranch forgets one.
+	DeleteBranch(ctx context.Context, name string) error
 	// Publications lists what a reader can still pin, oldest first.
 	Publications() []PublicationInfo
 	// Ready says whether readers are served current data, and if not, why.

@@ -53,12 +53,12 @@ func tuples(page pg.Page) (out string) {
 	return out
 }
 
-// pageAt is what `tarn page` writes.
-func (r *rig) pageAt(s seenPage, at string) pg.Page {
+// pageOf is what `tarn page` writes.
+func (r *rig) pageOf(s seenPage, args ...string) pg.Page {
 	r.t.Helper()
-	out, code := r.tarn.run("page", "--rel", s.rel, "--block", "0", "--at", at)
+	out, code := r.tarn.run(append([]string{"page", "--rel", s.rel, "--block", "0"}, args...)...)
 	if code != 0 || len(out) != pg.BlockSize {
-		r.t.Fatalf("tarn page --at %s: exit code %d, %d bytes: %.300s", at, code, len(out), out)
+		r.t.Fatalf("tarn page %v: exit code %d, %d bytes: %.300s", args, code, len(out), out)
 	}
 	return pg.Page(out)
 }
@@ -76,15 +76,24 @@ func TestPast(t *testing.T) {
 	}
 	r.exec("DROP TABLE accounts", "CREATE TABLE accounts (other text)", "INSERT INTO accounts VALUES ('new')")
 	r.caughtUp()
+	branches := map[string]int{}
 	check := func(when string) {
 		t.Helper()
 		for i, s := range seen {
-			page := r.pageAt(s, s.lsn.String())
+			page := r.pageOf(s, "--at", s.lsn.String())
 			if got, want := tuples(page), tuples(s.page); got != want || page.LSN() != s.page.LSN() {
 				t.Errorf("%s: page %d at %s is of %s and holds\n%s, the server's of %s held\n%s", when, i, s.lsn, page.LSN(), got, s.page.LSN(), want)
 			}
+			for name, at := range branches {
+				if at == i {
+					page := r.pageOf(s, "--branch", name)
+					if name == "early" && tuples(page) != tuples(s.page) || page.LSN() < s.page.LSN() || page.LSN() >= seen[i+1].lsn {
+						t.Errorf("%s: branch %s is of %s, made at %s", when, name, page.LSN(), s.lsn)
+					}
+				}
+			}
 			// Before the next commit: what it was to commit may be on the page.
-			if page = r.pageAt(s, s.at.Format(time.RFC3339Nano)); page.LSN() < s.page.LSN() || i+1 < len(seen) && page.LSN() >= seen[i+1].lsn {
+			if page = r.pageOf(s, "--at", s.at.Format(time.RFC3339Nano)); page.LSN() < s.page.LSN() || i+1 < len(seen) && page.LSN() >= seen[i+1].lsn {
 				t.Errorf("%s: page %d at %s is of %s", when, i, s.at, page.LSN())
 			}
 		}
@@ -94,6 +103,19 @@ func TestPast(t *testing.T) {
 		}
 	}
 	check("running")
+	if out, code := r.tarn.run("branch", "create", "early", "--at", seen[0].lsn.String()); code != 0 || out != fmt.Sprintf("early of main at %s\n", seen[0].lsn) {
+		t.Fatalf("branch create: %d %s", code, out)
+	}
+	if out, code := r.tarn.run("branch", "create", "timed", "--at", seen[2].at.Format(time.RFC3339Nano), "--json"); code != 0 {
+		t.Fatalf("branch create: %d %s", code, out)
+	}
+	branches = map[string]int{"early": 0, "timed": 2}
+	if out, code := r.tarn.run("branch", "create", "far", "--at", "FFFF/0"); code == 0 || !strings.Contains(out, "TARN-0508") {
+		t.Errorf("a branch of WAL to come: %d %s", code, out)
+	}
+	if out, code := r.tarn.run("branch", "create", "ancient", "--at", "2020-01-01"); code == 0 || !strings.Contains(out, "TARN-0507") {
+		t.Errorf("a branch of before the base backup: %d %s", code, out)
+	}
 	r.tarn.kill9()
 	check("killed")
 	r.tarn.startReady()

@@ -75,6 +75,9 @@ const (
 	BranchUnknown Code = 509
 	PageMissing   Code = 510
 	PagesUnknown  Code = 511
+	BranchName    Code = 512
+	BranchExists  Code = 513
+	BranchInUse   Code = 514
 
 	TableUnknown  Code = 601
 	TableError    Code = 602

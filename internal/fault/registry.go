@@ -94,6 +94,9 @@ var registry = []Entry{
 	{BranchUnknown, "the store has no such branch", "No pages of that branch are in the store: its name is wrong, it was deleted, or no base backup was ever finished.", "Name another branch, or another store. The first branch is `main`."},
 	{PageMissing, "there is no such page", "At that LSN the relation, its fork or the block did not exist.", "Check the numbers with pg_relation_filepath(), and the LSN."},
 	{PagesUnknown, "a relation's pages are not known", "A record of an extension's own resource manager changed the relation, without an image of the page: only the extension can redo it.", "Rewrite the relation (VACUUM FULL, REINDEX) if it is to be read from the page store again; everything else is not touched by it."},
+	{BranchName, "not a branch's name", "Names are part of object names and of warehouses: lower-case letters, digits, - and _, at most 63, the first one no - or _.", "Choose such a name."},
+	{BranchExists, "the branch exists", "A branch of that name is there already. `main` always is.", "Choose another name, or `tarn branch delete` it first."},
+	{BranchInUse, "the branch cannot be deleted", "Another branch was made from it, or it is `main`, which follows the source.", "Delete the branches made from it first: `tarn branch list` shows them."},
 
 	{TableUnknown, "no such table in the lake", "The name is not one that `tarn tables` lists.", "Write database.schema.table as `tarn tables` prints it."},
 	{TableError, "a table is not published any more", "A value, type or page of it cannot be put into the lake; it stays at its last good LSN and holds nobody else up.", "`tarn tables` says why. Put that right, then `tarn resync TABLE`."},

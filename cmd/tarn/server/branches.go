@@ -1,0 +1,87 @@
+package server
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/admin"
+	"github.com/tarn-db/tarn/internal/fault"
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/pageserver"
+)
+
+// Branches implements admin.Source.
+func (s *Server) Branches() (list []admin.Branch) {
+	if tl := s.pages.Load(); tl != nil {
+		list = append(list, admin.Branch{Name: pageserver.MainBranch, LSN: s.marks.At(admin.StageRedo)})
+		for _, b := range tl.Branches() {
+			list = append(list, admin.Branch(b))
+		}
+	}
+	return list
+}
+
+// CreateBranch implements admin.Source.
+func (s *Server) CreateBranch(ctx context.Context, r admin.BranchRequest) (admin.Branch, error) {
+	tl, err := s.openPages()
+	if err != nil {
+		return admin.Branch{}, err
+	}
+	if r.From == "" {
+		r.From = pageserver.MainBranch
+	}
+	if !r.Time.IsZero() {
+		if r.LSN, err = s.find(ctx, tl, pageserver.Target{Time: r.Time}); err != nil {
+			return admin.Branch{}, err
+		}
+	}
+	redo := s.marks.At(admin.StageRedo)
+	if r.LSN == 0 && r.From == pageserver.MainBranch {
+		r.LSN = redo
+	}
+	if r.LSN > redo {
+		return admin.Branch{}, fmt.Errorf("%w: %s was asked for, it is redone to %s", pageserver.ErrBeyondWAL, r.LSN, redo)
+	}
+	b, err := tl.CreateBranch(ctx, r.Name, r.From, r.LSN)
+	return admin.Branch(b), err
+}
+
+// DeleteBranch implements admin.Source.
+func (s *Server) DeleteBranch(ctx context.Context, name string) error {
+	tl, err := s.openPages()
+	if err != nil {
+		return err
+	}
+	return tl.DeleteBranch(ctx, name)
+}
+
+// openPages is the timeline, once there is one.
+func (s *Server) openPages() (*pageserver.Timeline, error) {
+	tl := s.pages.Load()
+	if tl == nil {
+		return nil, fault.New(fault.LakeNotRead, "pages are still being read: try again in a moment")
+	}
+	return tl, nil
+}
+
+// find says where a target lies, by reading the WAL since the nearest point before it.
+func (s *Server) find(ctx context.Context, tl *pageserver.Timeline, to pageserver.Target) (pg.LSN, error) {
+	s.mu.Lock()
+	ing := s.ing
+	s.mu.Unlock()
+	if ing == nil {
+		return 0, fault.New(fault.LakeNotRead, "WAL is still being opened: try again in a moment")
+	}
+	from, err := tl.PointBefore(to)
+	if err != nil {
+		return 0, err
+	}
+	r, err := wal.NewReader(wal.Options{
+		Source: ing.Source(ctx), Start: from, Timeline: ing.Timeline(), SystemID: tl.SystemID(), SegmentSize: ing.Cluster().SegmentSize, Major: tl.Major(),
+	})
+	if err != nil {
+		return 0, err
+	}
+	return pageserver.Find(ctx, r, to)
+}
