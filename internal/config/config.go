@@ -72,6 +72,7 @@ const (
 	DefaultHTTPListen      = "127.0.0.1:8080"
 	DefaultPublishInterval = time.Second
 	DefaultHistoryWindow   = 24 * time.Hour
+	DefaultHistoryMaxWAL   = 16 << 30
 	DefaultMemory          = 1 << 30
 )
 
@@ -118,7 +119,7 @@ func defaults() *Config {
 		SQL:     Listener{Listen: DefaultSQLListen},
 		HTTP:    Listener{Listen: DefaultHTTPListen},
 		Publish: Publish{Interval: DefaultPublishInterval},
-		History: History{Window: DefaultHistoryWindow},
+		History: History{Window: DefaultHistoryWindow, MaxWAL: DefaultHistoryMaxWAL},
 		Memory:  DefaultMemory,
 		origins: map[string]string{},
 		texts:   map[string]string{},

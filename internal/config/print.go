@@ -20,7 +20,7 @@ type Value struct {
 var defaultTexts = map[string]string{
 	"source.slot": DefaultSlot, "source.synchronous": "false",
 	"catalog.listen": DefaultCatalogListen, "sql.listen": DefaultSQLListen, "http.listen": DefaultHTTPListen,
-	"publish.interval": DefaultPublishInterval.String(), "history.window": "24h", "history.max_wal": "0B", "memory": Size(DefaultMemory).String(),
+	"publish.interval": DefaultPublishInterval.String(), "history.window": "24h", "history.max_wal": Size(DefaultHistoryMaxWAL).String(), "memory": Size(DefaultMemory).String(),
 }
 
 // Read applies the layers without asking whether the whole makes sense, for printing. Its errors are *Error.
