@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tarn-db/tarn/ingest/wal"
-	"github.com/tarn-db/tarn/internal/config"
 	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
@@ -19,11 +18,13 @@ import (
 )
 
 // pastFlags are how verbs that look at pages as they were find the store and the moment.
-type pastFlags struct{ file, store, branch, at string }
+type pastFlags struct {
+	store      storeFlags
+	branch, at string
+}
 
 func (f *pastFlags) register(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.file, "config", "", "settings `FILE` (tarn.yaml), for its store")
-	cmd.Flags().StringVar(&f.store, "store", "", "object store `URL`; overrides store")
+	f.store.register(cmd)
 	cmd.Flags().StringVar(&f.branch, "branch", "main", "`BRANCH` to read")
 	cmd.Flags().StringVar(&f.at, "at", "", "`LSN` or time, such as 0/1A2B3C4D or '2026-11-26 12:00:00+01' (default the newest that the store has)")
 }
@@ -40,7 +41,7 @@ func (f *pastFlags) open(ctx context.Context) (p *past, err error) {
 	if err != nil {
 		return nil, err
 	}
-	store, url, err := f.openStore(ctx)
+	store, url, err := f.store.open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -88,29 +89,6 @@ func closeAll(closers []func() error) (err error) {
 		err = errors.Join(err, closers[i]())
 	}
 	return err
-}
-
-// openStore opens the store that the flags, TARN_STORE or the file names.
-func (f *pastFlags) openStore(ctx context.Context) (objstore.Store, string, error) {
-	o := config.Options{File: f.file, Flags: map[string]string{}}
-	if f.store != "" {
-		o.Flags["store"] = f.store
-	}
-	keys := []string{"store"}
-	for _, s := range config.Settings() {
-		if strings.HasPrefix(s.Key, "s3.") {
-			keys = append(keys, s.Key)
-		}
-	}
-	cfg, err := config.Only(o, keys...)
-	if err != nil {
-		return nil, "", err
-	}
-	if cfg.Store == "" {
-		return nil, "", usagef("no store is named: write --store URL, or --config FILE with the settings of the server")
-	}
-	store, err := openStore(ctx, cfg.Store, objstore.Options{S3: cfg.S3})
-	return store, cfg.Store, err
 }
 
 // timeLayouts are how a time may be written besides RFC 3339; without a zone it is local time.

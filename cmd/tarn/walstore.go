@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/tarn-db/tarn/ingest/archive"
 	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/config"
 	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
@@ -33,6 +35,37 @@ func openFolderWAL(dir string, tli pg.TimelineID) (*walSource, error) {
 		Options: wal.Options{Source: src, Timeline: src.Timeline(), SegmentSize: src.SegmentSize(), EndAtInvalid: true},
 		first:   src.First(), name: dir, close: src.Close,
 	}, nil
+}
+
+// storeFlags are how verbs that read the store itself find it.
+type storeFlags struct{ file, store string }
+
+func (f *storeFlags) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.file, "config", "", "settings `FILE` (tarn.yaml), for its store")
+	cmd.Flags().StringVar(&f.store, "store", "", "object store `URL`; overrides store")
+}
+
+// open opens the store that the flags, TARN_STORE or the file names.
+func (f *storeFlags) open(ctx context.Context) (objstore.Store, string, error) {
+	o := config.Options{File: f.file, Flags: map[string]string{}}
+	if f.store != "" {
+		o.Flags["store"] = f.store
+	}
+	keys := []string{"store"}
+	for _, s := range config.Settings() {
+		if strings.HasPrefix(s.Key, "s3.") {
+			keys = append(keys, s.Key)
+		}
+	}
+	cfg, err := config.Only(o, keys...)
+	if err != nil {
+		return nil, "", err
+	}
+	if cfg.Store == "" {
+		return nil, "", usagef("no store is named: write --store URL, or --config FILE with the settings of the server")
+	}
+	store, err := openStore(ctx, cfg.Store, objstore.Options{S3: cfg.S3})
+	return store, cfg.Store, err
 }
 
 // openStore opens a store that must be there. Opening a directory store makes the directory; looking at one must not.
@@ -76,24 +109,7 @@ func storeWAL(ctx context.Context, store objstore.Store, url string, tli pg.Time
 	}
 	b := a.Base()
 	return &walSource{
-		Options: wal.Options{Source: archived{a, a.NewReader(ctx)}, Timeline: b.Timeline, SystemID: b.SystemID, SegmentSize: b.SegmentSize},
+		Options: wal.Options{Source: a.Source(ctx), Timeline: b.Timeline, SystemID: b.SystemID, SegmentSize: b.SegmentSize},
 		first:   b.LSN, name: url,
 	}, nil
-}
-
-// archived makes the archive a wal.Source.
-type archived struct {
-	archive *archive.Archive
-	reader  *archive.Reader
-}
-
-// History is how the archived timeline came about.
-func (a archived) History() pg.History { return a.archive.History() }
-
-// Read copies archived WAL; io.EOF at the archive's end.
-func (a archived) Read(lsn pg.LSN, dst []byte) (int, error) {
-	if lsn >= a.archive.ArchivedLSN() {
-		return 0, io.EOF
-	}
-	return a.reader.ReadAt(lsn, dst)
 }

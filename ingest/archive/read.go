@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 
+	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
 )
@@ -36,6 +38,25 @@ func (r *Reader) ReadAt(lsn pg.LSN, dst []byte) (int, error) {
 		r.start, r.buf = lsn, buf
 	}
 	return copy(dst, r.buf[lsn-r.start:]), nil
+}
+
+// Source is what is archived now as WAL that ends there, for a wal.Reader.
+func (a *Archive) Source(ctx context.Context) wal.Source { return source{a, a.NewReader(ctx)} }
+
+type source struct {
+	archive *Archive
+	reader  *Reader
+}
+
+// History is how the archived timeline came about.
+func (s source) History() pg.History { return s.archive.History() }
+
+// Read copies archived WAL; io.EOF at the archive's end.
+func (s source) Read(lsn pg.LSN, dst []byte) (int, error) {
+	if lsn >= s.archive.ArchivedLSN() {
+		return 0, io.EOF
+	}
+	return s.reader.ReadAt(lsn, dst)
 }
 
 // errMoved: the object that was looked for has given way to a longer one meanwhile.

@@ -1,0 +1,200 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tarn-db/tarn/catalog/journal"
+	"github.com/tarn-db/tarn/catalog/table"
+	"github.com/tarn-db/tarn/internal/objstore"
+	"github.com/tarn-db/tarn/internal/scrub"
+	"github.com/tarn-db/tarn/materialize/tidset"
+)
+
+// Scrub checks the objects of the catalog and the lake against the newest publication: whatever a table's metadata names, through all its
+// snapshots, is there, data files in the length their manifests say. Metadata, manifest lists and manifests are read, with deep TID sets
+// too. What only publications of the grace time still need counts as an orphan. A process may write meanwhile.
+func Scrub(ctx context.Context, store objstore.Store, deep bool, rep *scrub.Report) error {
+	s := scrubber{store: store, deep: deep, rep: rep, began: time.Now(), there: map[string]objstore.ObjectInfo{}, named: map[string]bool{}}
+	for _, prefix := range []string{"catalog/", "lake/"} {
+		err := store.List(ctx, prefix, func(o objstore.ObjectInfo) error {
+			rep.Saw(o)
+			s.there[o.Key] = o
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	c, err := Open(ctx, Options{Store: store})
+	if errors.Is(err, journal.ErrCorrupt) || errors.Is(err, journal.ErrMoved) {
+		rep.Add(scrub.Damaged, "catalog/", err.Error())
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := s.catalog(ctx, c); err != nil {
+		return err
+	}
+	for key, o := range s.there {
+		if (strings.HasPrefix(key, "lake/") || strings.HasPrefix(key, journal.StatePrefix)) && !s.named[key] && !s.named[companionOf(key)] {
+			rep.Unnamed(o, s.began)
+		}
+	}
+	return nil
+}
+
+// scrubber checks a catalog.
+type scrubber struct {
+	store objstore.Store
+	deep  bool
+	rep   *scrub.Report
+	began time.Time
+	there map[string]objstore.ObjectInfo
+	named map[string]bool
+}
+
+func (s *scrubber) catalog(ctx context.Context, c *Catalog) error {
+	c.mu.RLock()
+	blobs := []*journal.Blob{c.state.blob}
+	var recs []journal.Table
+	for id, t := range c.state.tables {
+		for _, v := range t.versions { // of the grace time
+			s.named[v.meta.Key(id)] = true
+		}
+		s.named[hintKey(id)], s.named[versionKey(id, t.rec.Metadata.Version)] = true, true
+		if !t.rec.Dropped {
+			recs, blobs = append(recs, t.rec), append(blobs, t.rec.State)
+		}
+	}
+	c.mu.RUnlock()
+	for _, b := range blobs {
+		if b == nil || b.Key == "" {
+			continue
+		}
+		s.named[b.Key] = true
+		switch _, err := c.readBlob(ctx, b); {
+		case errors.Is(err, objstore.ErrNotFound):
+			s.rep.Add(scrub.Lost, b.Key, "the catalog names it and it is not there")
+		case errors.Is(err, journal.ErrCorrupt):
+			s.rep.Add(scrub.Damaged, b.Key, err.Error())
+		case err != nil:
+			return err
+		}
+	}
+	for i := range recs {
+		s.rep.Reading(recs[i].ID().Root())
+		if err := s.table(ctx, c, &recs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// references are what a table names, with the sizes of its data files where its metadata can be read.
+func (s *scrubber) references(ctx context.Context, rec *journal.Table) (keys map[string]bool, sizes map[string]int64, err error) {
+	t, err := table.Load(ctx, s.store, rec.ID(), rec.Metadata)
+	if err != nil {
+		return nil, nil, err
+	}
+	sizes = map[string]int64{}
+	for _, f := range t.Data() {
+		sizes[f.Key] = f.Bytes
+	}
+	keys, err = t.References().Resolve(ctx)
+	return keys, sizes, err
+}
+
+func (s *scrubber) table(ctx context.Context, c *Catalog, rec *journal.Table) error {
+	keys, sizes, err := s.references(ctx, rec)
+	if damaged(err) {
+		kind := scrub.Damaged
+		if errors.Is(err, objstore.ErrNotFound) {
+			kind = scrub.Lost
+		}
+		return s.unlessMoved(ctx, c, rec, func() { s.rep.Add(kind, rec.ID().Root(), fmt.Sprintf("table %s: %v", rec.TableName(), err)) })
+	}
+	if err != nil {
+		return err
+	}
+	var lost []string
+	check := func(key string) error {
+		o, ok := s.there[key]
+		if !ok { // it may have been written since
+			if o, err = s.store.Head(ctx, key); errors.Is(err, objstore.ErrNotFound) {
+				lost = append(lost, key)
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+		if size, ok := sizes[key]; ok && o.Size != size {
+			s.rep.Add(scrub.Damaged, key, fmt.Sprintf("it has %d bytes, table %s says %d", o.Size, rec.TableName(), size))
+		}
+		return nil
+	}
+	for key := range keys {
+		s.named[key] = true
+		if err := check(key); err != nil {
+			return err
+		}
+	}
+	for key := range sizes {
+		err := check(key + companionSuffixes[0])
+		if err == nil && s.deep {
+			err = s.tids(ctx, key+companionSuffixes[0])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	return s.unlessMoved(ctx, c, rec, func() {
+		for _, key := range lost {
+			s.rep.Add(scrub.Lost, key, fmt.Sprintf("table %s names it and it is not there", rec.TableName()))
+		}
+	})
+}
+
+// tids reads a TID set. That it may not be there has been noted.
+func (s *scrubber) tids(ctx context.Context, key string) error {
+	b, _, err := s.store.Get(ctx, key)
+	if errors.Is(err, objstore.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := tidset.Decode(b); err != nil {
+		s.rep.Add(scrub.Damaged, key, err.Error())
+	}
+	return nil
+}
+
+// unlessMoved notes something unless the table has been published again since, which may have let go of what is not there.
+func (s *scrubber) unlessMoved(ctx context.Context, c *Catalog, rec *journal.Table, note func()) error {
+	if err := c.Refresh(ctx); err != nil {
+		return err
+	}
+	c.mu.RLock()
+	t, now := c.state.tables[rec.ID()], journal.Table{Version: journal.Version{Dropped: true}}
+	if t != nil {
+		now = t.rec
+	}
+	c.mu.RUnlock()
+	switch {
+	case now.Dropped:
+		return nil
+	case now.Metadata != rec.Metadata:
+		return s.table(ctx, c, &now)
+	}
+	note()
+	return nil
+}

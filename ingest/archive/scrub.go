@@ -1,0 +1,104 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/objstore"
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/scrub"
+)
+
+// Scrub checks a store's WAL archive: its objects go on from each other without a gap; with deep all records, by their checksums. A
+// process may write meanwhile.
+func Scrub(ctx context.Context, store objstore.Store, deep bool, rep *scrub.Report) error {
+	began := time.Now()
+	var all []objstore.ObjectInfo
+	err := store.List(ctx, prefix, func(o objstore.ObjectInfo) error {
+		rep.Saw(o)
+		all = append(all, o)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	a, err := Open(ctx, store, nil, 0, func() {})
+	switch {
+	case errors.Is(err, ErrNoBase) && len(all) == 0:
+		return nil
+	case errors.Is(err, ErrNoBase):
+		rep.Add(scrub.Lost, basePrefix, "there is WAL and no object that says where it begins")
+		return nil
+	case errors.Is(err, pg.ErrCorrupt):
+		rep.Add(scrub.Damaged, basePrefix, err.Error())
+		return nil
+	case err != nil:
+		return err
+	}
+	for _, o := range all {
+		a.scrubObject(o, began, rep)
+	}
+	if !deep {
+		return nil
+	}
+	return a.scrubRecords(ctx, rep)
+}
+
+// scrubObject finds objects behind a gap, and those of no use.
+func (a *Archive) scrubObject(o objstore.ObjectInfo, began time.Time, rep *scrub.Report) {
+	if strings.HasPrefix(o.Key, basePrefix) || strings.HasSuffix(o.Key, ".history") {
+		return
+	}
+	for _, tli := range a.history.Line() {
+		start, stop, sealed, ok := parseKey(o.Key, tli, a.base.SegmentSize)
+		if !ok {
+			continue
+		}
+		want := int64(stop - start)
+		if !sealed {
+			want += objectHeaderSize
+		}
+		switch {
+		case o.Size != want:
+			rep.Add(scrub.Damaged, o.Key, fmt.Sprintf("it has %d bytes, its name says %d", o.Size, want))
+		case tli == a.base.Timeline && start > a.ArchivedLSN():
+			rep.Add(scrub.Lost, o.Key, fmt.Sprintf("WAL from %s to %s, before it, is not there", a.ArchivedLSN(), start))
+		case stop <= a.base.LSN:
+			rep.Unnamed(o, began)
+		}
+		return
+	}
+	rep.Unnamed(o, began)
+}
+
+// scrubRecords reads all WAL.
+func (a *Archive) scrubRecords(ctx context.Context, rep *scrub.Report) error {
+	r, err := wal.NewReader(wal.Options{
+		Source: a.Source(ctx), Start: a.base.LSN, Timeline: a.base.Timeline, SystemID: a.base.SystemID, SegmentSize: a.base.SegmentSize,
+	})
+	if err != nil {
+		return err
+	}
+	for segment := pg.LSN(0); ; {
+		rec, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if errors.Is(err, pg.ErrCorrupt) {
+			rep.Add(scrub.Damaged, prefix, err.Error())
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if at := rec.LSN.SegmentStart(a.base.SegmentSize); at != segment {
+			segment = at
+			rep.Reading(segmentKey(a.history.FileAt(at, a.base.SegmentSize), at, a.base.SegmentSize))
+		}
+	}
+}
