@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -276,12 +278,21 @@ func (s *Server) createRolesAndDatabases(ctx context.Context) error {
 	return s.Exec(ctx, "postgres", statements...)
 }
 
-// FreePort asks the kernel for a TCP port on 127.0.0.1 that is free now.
-func FreePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+// Where FreePort looks: below the ports that kernels give to connections of their own accord (ip_local_port_range), so that none of those
+// takes it until a server listens there.
+const (
+	portMin = 12000
+	portMax = 30000
+)
+
+// FreePort finds a TCP port on 127.0.0.1 that is free now.
+func FreePort() (port int, err error) {
+	for range 100 {
+		port = portMin + rand.IntN(portMax-portMin)
+		var l net.Listener
+		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			return port, l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, err
 }
