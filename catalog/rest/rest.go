@@ -12,10 +12,12 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/tarn-db/tarn/catalog"
+	"github.com/tarn-db/tarn/internal/objstore"
 )
 
 // Options configure a handler. Only View is required.
@@ -25,6 +27,9 @@ type Options struct {
 	// TableConfig is sent with every table and as defaults of every warehouse: what engines need to read the store, such
 	// as client.region, s3.endpoint, s3.path-style-access. Empty for a directory store.
 	TableConfig map[string]string
+	// Vendor gives the credentials that clients are handed with a table, if they ask for some; nil hands none out. Set Allow
+	// with it.
+	Vendor objstore.Vendor
 	// Allow says whether a request may ask anything; the answer to others is 401. nil lets everyone.
 	Allow func(*http.Request) bool
 	// Registerer takes the counters; nil counts nothing.
@@ -42,6 +47,7 @@ type server struct {
 	opts       Options
 	configText string // TableConfig, for ETags
 	routes     []route
+	vended     *credentials // nil without a Vendor
 	slots      chan struct{}
 	requests   *prometheus.CounterVec
 	seconds    prometheus.Histogram
@@ -64,6 +70,11 @@ func New(opts Options) (http.Handler, error) {
 	}
 	s := &server{opts: opts, configText: string(text), slots: make(chan struct{}, opts.InFlightMax)}
 	s.routes = s.table()
+	if opts.Vendor != nil {
+		s.vended = newCredentials(opts.Vendor, opts.Logger)
+	} else {
+		s.routes = slices.DeleteFunc(s.routes, func(rt route) bool { return rt.vends })
+	}
 	s.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tarn_catalog_requests_total", Help: "Requests to the Iceberg REST catalog.",
 	}, []string{"endpoint", "code"})

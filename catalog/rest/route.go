@@ -14,6 +14,7 @@ type route struct {
 	method   string
 	template string
 	listed   bool // in the config answer's endpoints
+	vends    bool // there only with a Vendor
 	handle   func(w http.ResponseWriter, r *http.Request, req *request) error
 	// refuses says what a writing endpoint would do; it is answered 403 without looking further.
 	refuses string
@@ -25,14 +26,15 @@ type route struct {
 type Endpoint struct {
 	Name    string   // as the config answer lists it
 	Listed  bool     // the config answer lists it
+	Vends   bool     // it is there only where credentials are vended
 	Answers []string // status, and for errors the type
 }
 
-// Endpoints are all that New's handler serves.
+// Endpoints are all that New's handler serves with a Vendor.
 func Endpoints() []Endpoint {
 	var list []Endpoint
 	for _, rt := range new(server).table() {
-		list = append(list, Endpoint{rt.name(), rt.listed, rt.answers})
+		list = append(list, Endpoint{rt.name(), rt.listed, rt.vends, rt.answers})
 	}
 	return list
 }
@@ -90,6 +92,10 @@ func (s *server) table() []route {
 		rt.listed = false
 		return rt
 	}
+	vending := func(rt route) route {
+		rt.vends = true
+		return rt
+	}
 	const (
 		namespaces = "/v1/{prefix}/namespaces"
 		namespace  = namespaces + "/{namespace}"
@@ -106,6 +112,7 @@ func (s *server) table() []route {
 		read(http.MethodGet, tables, s.listTables, "200", badParameter, noSchema),
 		read(http.MethodGet, table, s.loadTable, "200", "304", badParameter, noTable),
 		read(http.MethodHead, table, s.headTable, "204", noTable),
+		vending(read(http.MethodGet, table+"/credentials", s.loadCredentials, "200", noTable)),
 		read(http.MethodPost, table+"/metrics", s.metrics, "204", badParameter, noTable),
 		refuse(http.MethodPost, namespaces, "create namespaces"),
 		refuse(http.MethodDelete, namespace, "drop namespaces"),

@@ -50,7 +50,19 @@ func (s *server) loadTable(w http.ResponseWriter, r *http.Request, req *request)
 	default:
 		return badRequest("snapshots=%q: want all or refs", mode)
 	}
-	etag := s.etag(t, mode)
+	var c objstore.Credential
+	vends := s.vended != nil && wantsCredentials(r)
+	if s.vended != nil {
+		w.Header().Add("Vary", delegation)
+	}
+	// Before anything is said of a former answer: a client that is told to go on with that goes on with its credential.
+	if vends {
+		w.Header().Set("Cache-Control", "private")
+		if c, err = s.credential(r.Context(), t); err != nil {
+			return err
+		}
+	}
+	etag := s.etag(t, mode, c)
 	w.Header().Set("ETag", etag)
 	// The form that the client has says nothing about the one it would get now, and both stand for the same content.
 	if etagMatches(r.Header.Values("If-None-Match"), etag, gzipETag(etag)) {
@@ -70,7 +82,13 @@ func (s *server) loadTable(w http.ResponseWriter, r *http.Request, req *request)
 			return err
 		}
 	}
-	result := map[string]any{"metadata-location": t.URL, "metadata": json.RawMessage(metadata), "config": s.tableConfig()}
+	config := s.tableConfig()
+	result := map[string]any{"metadata-location": t.URL, "metadata": json.RawMessage(metadata), "config": config}
+	if vends {
+		maps.Copy(config, credentialConfig(c)) // too: not every client reads storage-credentials
+		config["client.refresh-credentials-endpoint"] = refreshPath(req, t)
+		result["storage-credentials"] = s.storageCredentials(t, c)
+	}
 	return reply(w, r, result)
 }
 
@@ -82,9 +100,10 @@ func (s *server) tableConfig() map[string]string {
 	return config
 }
 
-// etag is distinct for each metadata file, value of snapshots and configuration of the store: each has a body of its own.
-func (s *server) etag(t catalog.TableVersion, mode string) string {
-	sum := sha256.Sum256([]byte(t.Key + "\x00" + mode + "\x00" + s.configText))
+// etag is distinct for each metadata file, value of snapshots, configuration of the store and credential: each has a body of
+// its own.
+func (s *server) etag(t catalog.TableVersion, mode string, c objstore.Credential) string {
+	sum := sha256.Sum256([]byte(t.Key + "\x00" + mode + "\x00" + s.configText + "\x00" + c.String()))
 	return `"` + hex.EncodeToString(sum[:12]) + `"`
 }
 

@@ -22,8 +22,8 @@ func connectCommand() *cobra.Command {
 		Use:   "connect ENGINE",
 		Short: "Print what to paste to read the lake with an engine",
 		Long: "Prints a snippet for " + strings.Join(connect.Engines(), ", ") + " that runs as it is against the running server and shows one of its\n" +
-			"tables. For an S3 store the engine takes its keys from the AWS variables, and the token of a catalog that asks for one from\n" +
-			connect.TokenVariable + ". psql waits for what was written to be in the lake.",
+			"tables. For an S3 store the engine takes its keys from the AWS variables, unless the catalog hands them out (s3.vend), and the\n" +
+			"token of a catalog that asks for one from " + connect.TokenVariable + ". psql waits for what was written to be in the lake.",
 		Example: "  tarn connect duckdb | duckdb\n" +
 			"  tarn connect spark --warehouse app@0/1A2B3C4D --table public.orders\n" +
 			"  tarn connect pyiceberg --ca /etc/tarn/ca.pem\n" +
@@ -66,7 +66,7 @@ func connectCommand() *cobra.Command {
 		}
 		if asJSON {
 			return writeJSON(cmd.OutOrStdout(), map[string]any{
-				"engine": args[0], "catalog": target.CatalogURL, "catalog_token": target.Token, "warehouse": target.Warehouse,
+				"engine": args[0], "catalog": target.CatalogURL, "catalog_token": target.Token, "catalog_vends": target.Vends, "warehouse": target.Warehouse,
 				"schema": target.Table.Namespace, "table": target.Table.Name, "store_properties": target.Store, "snippet": snippet,
 			})
 		}
@@ -97,7 +97,7 @@ func caFile(ca, url string) (string, error) {
 // connectTarget is the warehouse and table to show of a running server.
 func connectTarget(s *admin.Status, httpAddr, warehouse, name string) (connect.Target, error) {
 	t := connect.Target{
-		CatalogURL: s.Endpoints.Catalog, Token: s.Endpoints.CatalogToken, Warehouse: warehouse, Store: s.Endpoints.StoreProperties, HTTP: httpAddr, Source: s.Endpoints.Source,
+		CatalogURL: s.Endpoints.Catalog, Token: s.Endpoints.CatalogToken, Vends: s.Endpoints.CatalogVends, Warehouse: warehouse, Store: s.Endpoints.StoreProperties, HTTP: httpAddr, Source: s.Endpoints.Source,
 	}
 	database, _, _ := strings.Cut(warehouse, "@")
 	var best *admin.Table

@@ -85,6 +85,7 @@ type SourceInfo struct {
 type Endpoints struct {
 	Catalog         string            `json:"catalog"`          // URL of the Iceberg REST catalog
 	CatalogToken    bool              `json:"catalog_token"`    // it asks for a bearer token
+	CatalogVends    bool              `json:"catalog_vends"`    // it hands out credentials for the files
 	Store           string            `json:"store"`            // URL of the files
 	StoreProperties map[string]string `json:"store_properties"` // what engines must know of an S3 store
 	Source          string            `json:"source"`           // host and port as a libpq string

@@ -114,6 +114,7 @@ func (o Options) env() func(string) (string, bool) {
 
 func defaults() *Config {
 	return &Config{
+		S3:      objstore.S3Options{VendDuration: objstore.DefaultVendDuration},
 		Source:  Source{Slot: DefaultSlot},
 		Catalog: Listener{Listen: DefaultCatalogListen},
 		SQL:     Listener{Listen: DefaultSQLListen},

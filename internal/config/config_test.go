@@ -92,6 +92,23 @@ func TestGuardedListeners(t *testing.T) {
 // base is a valid file that each bad case adds to.
 const base = "store: file:///lake\ndata_dir: /d\nsource: {url: host=a}\n"
 
+// bucket is base with a store that can have an STS, and tokens what it takes to hand out its credentials.
+const (
+	bucket = "store: s3://lake/p\ndata_dir: /d\nsource: {url: host=a}\n"
+	tokens = "catalog: {tokens_file: /t}\n"
+)
+
+// TestVend: on only where it is asked for.
+func TestVend(t *testing.T) {
+	for text, want := range map[string]bool{"": false, "s3: {vend: off}\n": false, "s3: {vend: sts}\n": true,
+		"s3: {vend: sts, endpoint: \"http://h:1\", sts_endpoint: \"https://sts.h\", role_arn: \"arn:aws-cn:iam::123456789012:role/a/b\", vend_duration: 15m}\n": true} {
+		c, err := load(t, bucket+tokens+text, env(), nil)
+		if err != nil || c.S3.Vend != want || want && c.S3.VendDuration < VendDurationMin {
+			t.Errorf("%q: %+v, %v", text, c, err)
+		}
+	}
+}
+
 // TestBadSettings: each mistake is one line with where, what and a fix.
 func TestBadSettings(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
@@ -130,6 +147,18 @@ func TestBadSettings(t *testing.T) {
 		{base + "sql: {tokens_file: a}\n", "unknown key tokens_file in sql"},
 		{base + "sql: {listen: 127.0.0.1}\n", "write host:port"},
 		{base + "sql: {listen: 127.0.0.1:8080}\n", "sql.listen and http.listen share port 8080"},
+		{base + "s3: {vend: yes}\n", `tarn.yaml:4: s3.vend is "yes": write off, or sts`},
+		{base + "s3: {vend: sts}\n", `tarn.yaml:4: s3.vend is sts and store is "file:///lake": name an s3:// store`},
+		{bucket + "s3: {vend: sts}\n", "tarn.yaml:4: s3.vend is sts and catalog.tokens_file is not set: set catalog.tokens_file"},
+		{bucket + "s3: {vend: off, role_arn: \"arn:aws:iam::1:role/x\"}\n", "tarn.yaml:4: s3.role_arn is set and s3.vend is off: set s3.vend to sts, or remove s3.role_arn"},
+		{bucket + "s3: {sts_endpoint: \"http://h\"}\n", "s3.sts_endpoint is set and s3.vend is off"},
+		{bucket + "s3: {vend_duration: 1h}\n", "s3.vend_duration is set and s3.vend is off"},
+		{bucket + tokens + "s3: {vend: sts, sts_endpoint: \"h:9000\"}\n", `s3.sts_endpoint is "h:9000": write http://host:port or https://host`},
+		{bucket + tokens + "s3: {vend: sts, sts_endpoint: \"https://u:hunter2@h\"}\n", `s3.sts_endpoint is "https://u:xxxxx@h": write`},
+		{bucket + tokens + "s3: {vend: sts, role_arn: engines}\n", `s3.role_arn is "engines": write arn:aws:iam::ACCOUNT:role/NAME`},
+		{bucket + tokens + "s3: {vend: sts, vend_duration: 1m}\n", "s3.vend_duration is 1m0s: write between 15m0s and 12h0m0s"},
+		{bucket + tokens + "s3: {vend: sts, vend_duration: 13h}\n", "s3.vend_duration is 13h0m0s: write between"},
+		{bucket + tokens + "s3: {vend: sts, vend_duration: 60}\n", "write a number with a unit"},
 		{"store: ftp://x\ndata_dir: /d\n", `store is "ftp://x"`},
 		{"store: file://x\ndata_dir: /d\n", "with three slashes"},
 		{"store: file:///d\ndata_dir: /d\nsource: {url: host=a}\n", "data_dir and store are the same folder"},

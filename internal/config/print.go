@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/tarn-db/tarn/internal/objstore"
 )
 
 // Value is a setting as it is in effect.
@@ -19,6 +21,7 @@ type Value struct {
 // Invariant: setting them gives defaults(); a test holds that for each key.
 var defaultTexts = map[string]string{
 	"source.slot": DefaultSlot, "source.synchronous": "false",
+	"s3.vend": "off", "s3.vend_duration": objstore.DefaultVendDuration.String(),
 	"catalog.listen": DefaultCatalogListen, "sql.listen": DefaultSQLListen, "http.listen": DefaultHTTPListen,
 	"publish.interval": DefaultPublishInterval.String(), "history.window": "24h", "history.max_wal": Size(DefaultHistoryMaxWAL).String(), "memory": Size(DefaultMemory).String(),
 }
@@ -72,7 +75,7 @@ func ambient(s3 bool) []string {
 		"PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGSSLPASSWORD", "PGAPPNAME", "PGCONNECT_TIMEOUT", "PGTARGETSESSIONATTRS", "PGCHANNELBINDING", "PGREQUIREAUTH",
 	}
 	if s3 {
-		names = append(names, "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ACCESS_KEY_ID",
+		names = append(names, "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ACCESS_KEY_ID",
 			"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONFIG_FILE",
 			"AWS_SHARED_CREDENTIALS_FILE", "AWS_REQUEST_CHECKSUM_CALCULATION")
 	}

@@ -26,6 +26,10 @@ var settings = []setting{
 	{"s3.secret_access_key", "", "", "", func(c *Config, v string) error { c.S3.SecretAccessKey = v; return nil }},
 	{"s3.session_token", "", "", "", func(c *Config, v string) error { c.S3.SessionToken = v; return nil }},
 	{"s3.ca_bundle", "", "", "", func(c *Config, v string) error { c.S3.CABundle = v; return nil }},
+	{"s3.vend", "", "", "", func(c *Config, v string) error { return setVend(&c.S3, v) }},
+	{"s3.sts_endpoint", "", "", "", func(c *Config, v string) error { c.S3.STSEndpoint = v; return nil }},
+	{"s3.role_arn", "", "", "", func(c *Config, v string) error { c.S3.RoleARN = v; return nil }},
+	{"s3.vend_duration", "", "", "", func(c *Config, v string) error { return setDuration(&c.S3.VendDuration, v) }},
 	{"data_dir", "TARN_DATA_DIR", "data-dir", "folder for the WAL log and caches", func(c *Config, v string) error { c.DataDir = v; return nil }},
 	{"source.url", "TARN_SOURCE", "source", "Postgres to attach to, as URI or key=value", func(c *Config, v string) error { c.Source.URL = v; return nil }},
 	{"source.slot", "TARN_SLOT", "", "", func(c *Config, v string) error { c.Source.Slot = v; return nil }},
@@ -67,7 +71,7 @@ func Settings() []Setting {
 // sections are the keys that hold a mapping, with their members.
 var sections = map[string][]string{
 	"":                   {"store", "s3", "data_dir", "source", "catalog", "sql", "http", "publish", "history", "tables", "memory"},
-	"s3":                 {"endpoint", "region", "path_style", "profile", "access_key_id", "secret_access_key", "session_token", "ca_bundle"},
+	"s3":                 {"endpoint", "region", "path_style", "profile", "access_key_id", "secret_access_key", "session_token", "ca_bundle", "vend", "sts_endpoint", "role_arn", "vend_duration"},
 	"source":             {"url", "slot", "synchronous"},
 	"catalog":            {"listen", "tls", "tokens_file"},
 	"catalog.tls":        {"cert", "key", "client_ca"},

@@ -1,7 +1,8 @@
 // Package connect writes what one pastes to read a table of the lake with an engine, or to wait from psql for what one has
 // written. A snippet runs as it is: names are quoted as the engine wants them, versions are those tarn is tested with, and
 // the store is described as far as the engine does not hear of it from the catalog. No secret is ever in it: keys of an S3
-// store come from the AWS variables of whoever runs it, and the catalog's token from TokenVariable.
+// store come from the AWS variables of whoever runs it, or from a catalog that vends them, and the catalog's token from
+// TokenVariable.
 package connect
 
 import (
@@ -31,6 +32,7 @@ type Table struct{ Namespace, Name string }
 type Target struct {
 	CatalogURL string            // http://host:port
 	Token      bool              // the catalog asks for a bearer token
+	Vends      bool              // the catalog hands out credentials for the files of an S3 store: no keys are needed
 	CA         string            // PEM file of the CA that signed the catalog's certificate, an absolute path; empty if the system knows it
 	Warehouse  string            // database or database@LSN
 	Table      Table             // one to show
@@ -66,6 +68,14 @@ func Snippet(engine string, t Target) (string, error) {
 }
 
 func (t Target) s3() bool { return t.Store != nil }
+
+// keyless is a line that says why there are no keys of the store where they would otherwise be.
+func (t Target) keyless(comment string) string {
+	if !t.s3() || !t.Vends {
+		return ""
+	}
+	return comment + " No keys of the store are needed: the catalog hands out credentials for each table.\n"
+}
 
 // endpoint is the S3 endpoint in the parts DuckDB wants; empty for Amazon's own.
 func (t Target) endpoint() (host string, tls bool) {
@@ -113,8 +123,8 @@ func quotePython(s string) string {
 
 func duckdb(t Target) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "-- DuckDB %s: tarn connect duckdb | duckdb\nINSTALL httpfs; LOAD httpfs;\nINSTALL iceberg; LOAD iceberg;\n", DuckDBVersion)
-	if t.s3() {
+	fmt.Fprintf(&b, "-- DuckDB %s: tarn connect duckdb | duckdb\n%sINSTALL httpfs; LOAD httpfs;\nINSTALL iceberg; LOAD iceberg;\n", DuckDBVersion, t.keyless("--"))
+	if t.s3() && !t.Vends {
 		fmt.Fprintf(&b, "CREATE SECRET (TYPE s3, KEY_ID getenv('AWS_ACCESS_KEY_ID'), SECRET getenv('AWS_SECRET_ACCESS_KEY'), SESSION_TOKEN getenv('AWS_SESSION_TOKEN'), REGION %s", literalSQL(t.region()))
 		if host, tls := t.endpoint(); host != "" {
 			style := "vhost"
@@ -143,14 +153,14 @@ func pyiceberg(t Target) string {
 	if t.guarded() {
 		imports = "import os\n\n"
 	}
-	return "# pip install 'pyiceberg[pyarrow]==" + PyIcebergVersion + "'\n" + imports + "from pyiceberg.catalog import load_catalog\n\n" + loadCatalog(t) +
+	return "# pip install 'pyiceberg[pyarrow]==" + PyIcebergVersion + "'\n" + t.keyless("#") + imports + "from pyiceberg.catalog import load_catalog\n\n" + loadCatalog(t) +
 		"print(table.scan().count())\nprint(table.scan(limit=10).to_arrow())\n"
 }
 
 func polars(t Target) string {
 	var b strings.Builder
-	b.WriteString("# pip install polars==" + PolarsVersion + " 'pyiceberg[pyarrow]==" + PyIcebergVersion + "'\n")
-	if t.s3() || t.guarded() {
+	b.WriteString("# pip install polars==" + PolarsVersion + " 'pyiceberg[pyarrow]==" + PyIcebergVersion + "'\n" + t.keyless("#"))
+	if t.s3() && !t.Vends || t.guarded() {
 		b.WriteString("import os\n\n")
 	}
 	b.WriteString("import polars as pl\nfrom pyiceberg.catalog import load_catalog\n\n" + loadCatalog(t))
@@ -162,8 +172,10 @@ func polars(t Target) string {
 		fmt.Fprintf(&b, "    \"aws_endpoint_url\": %s,\n    \"aws_allow_http\": \"%v\",\n", quotePython(endpoint), strings.HasPrefix(endpoint, "http://"))
 	}
 	fmt.Fprintf(&b, "    \"aws_virtual_hosted_style_request\": \"%v\",\n}\n", t.Store["s3.path-style-access"] != "true")
-	b.WriteString("for name in (\"AWS_ACCESS_KEY_ID\", \"AWS_SECRET_ACCESS_KEY\", \"AWS_SESSION_TOKEN\"):\n    if name in os.environ:\n        storage[name.lower()] = os.environ[name]\n" +
-		"print(pl.scan_iceberg(table, storage_options=storage).select(pl.len()).collect().item())\n")
+	if !t.Vends { // what the catalog vends gives way to keys that are named here
+		b.WriteString("for name in (\"AWS_ACCESS_KEY_ID\", \"AWS_SECRET_ACCESS_KEY\", \"AWS_SESSION_TOKEN\"):\n    if name in os.environ:\n        storage[name.lower()] = os.environ[name]\n")
+	}
+	b.WriteString("print(pl.scan_iceberg(table, storage_options=storage).select(pl.len()).collect().item())\n")
 	return b.String()
 }
 
@@ -186,6 +198,9 @@ func spark(t Target) string {
 			}
 		}
 		conf = append(conf, [2]string{"spark.sql.catalog.lake.client.region", t.region()})
+		if t.Vends {
+			conf = append(conf, [2]string{"spark.sql.catalog.lake.header.X-Iceberg-Access-Delegation", "vended-credentials"})
+		}
 	}
 	before, trust := t.sparkTrust()
 	if trust != "" {
@@ -193,7 +208,7 @@ func spark(t Target) string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "# pip install pyspark==%s, and a JDK from 17 to 21; spark-sql and spark-submit take the same as --conf\n", SparkVersion)
-	b.WriteString(before)
+	b.WriteString(t.keyless("#") + before)
 	if t.Token && trust == "" {
 		b.WriteString("import os\n\n")
 	}
@@ -228,12 +243,16 @@ func trino(t Target) string {
 		if p := t.Store["s3.path-style-access"]; p != "" {
 			properties = append(properties, "s3.path-style-access="+p)
 		}
-		properties = append(properties, "s3.aws-access-key=${ENV:AWS_ACCESS_KEY_ID}", "s3.aws-secret-key=${ENV:AWS_SECRET_ACCESS_KEY}")
+		if t.Vends {
+			properties = append(properties, "iceberg.rest-catalog.vended-credentials-enabled=true")
+		} else {
+			properties = append(properties, "s3.aws-access-key=${ENV:AWS_ACCESS_KEY_ID}", "s3.aws-secret-key=${ENV:AWS_SECRET_ACCESS_KEY}")
+		}
 	}
 	if t.Token {
 		properties = append(properties, "iceberg.rest-catalog.security=OAUTH2", "iceberg.rest-catalog.oauth2.token=${ENV:"+TokenVariable+"}")
 	}
-	return "# Trino " + TrinoVersion + ": in the server's folder, then restart it\n" + t.trinoTrust() + "cat >etc/catalog/lake.properties <<'END'\n" + strings.Join(properties, "\n") + "\nEND\n" +
+	return "# Trino " + TrinoVersion + ": in the server's folder, then restart it\n" + t.keyless("#") + t.trinoTrust() + "cat >etc/catalog/lake.properties <<'END'\n" + strings.Join(properties, "\n") + "\nEND\n" +
 		"trino --execute " + quoteShell("SELECT count(*) FROM lake."+quoteSQL(t.Table.Namespace)+"."+quoteSQL(t.Table.Name)) + "\n"
 }
 

@@ -56,6 +56,25 @@ func TestS3(t *testing.T) {
 	}
 }
 
+// TestVends: where the catalog hands out credentials no snippet speaks of keys, and each asks for them.
+func TestVends(t *testing.T) {
+	want := map[string]string{
+		"duckdb": "ATTACH 'app'", "pyiceberg": "load_catalog", "polars": "storage_options=storage",
+		"spark": `header.X-Iceberg-Access-Delegation", "vended-credentials"`, "trino": "vended-credentials-enabled=true",
+	}
+	for engine, word := range want {
+		target := Target{CatalogURL: "http://h:1", Token: true, Vends: true, Warehouse: "app", Table: Table{"public", "orders"}, Store: s3}
+		s, err := Snippet(engine, target)
+		if err != nil || !strings.Contains(s, word) || !strings.Contains(s, "No keys of the store are needed") || strings.Contains(s, "AWS_") || strings.Contains(s, "KEY_ID") {
+			t.Errorf("%s, %v:\n%s", engine, err, s)
+		}
+		target.Vends = false
+		if s, _ = Snippet(engine, target); strings.Contains(s, "vended") || strings.Contains(s, "No keys") {
+			t.Errorf("%s of a catalog that hands out none:\n%s", engine, s)
+		}
+	}
+}
+
 // TestGuarded: what a catalog with TLS and tokens takes is in each engine's snippet, and no token.
 func TestGuarded(t *testing.T) {
 	t.Setenv(TokenVariable, "canary")

@@ -55,6 +55,8 @@ const (
 	StoreRegion         Code = 315
 	StoreUnreachable    Code = 316
 	StoreFailed         Code = 317
+	StoreVend           Code = 318
+	StoreVendWide       Code = 319
 
 	PortTaken       Code = 401
 	PortUnusable    Code = 402

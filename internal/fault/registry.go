@@ -74,6 +74,8 @@ var registry = []Entry{
 	{StoreRegion, "the bucket is in another region", "The request was signed for a region that is not the bucket's.", "Set AWS_REGION or s3.region to the bucket's region."},
 	{StoreUnreachable, "the store does not answer", "The endpoint is wrong, the network does not lead there, TLS fails, or the request took too long.", "Check AWS_ENDPOINT_URL or s3.endpoint, s3.ca_bundle and the network."},
 	{StoreFailed, "the store answers with an error", "The object store failed a request, or does not know it.", "The message has its words; see the store's own log."},
+	{StoreVend, "no credential to hand out", "s3.vend is on, and the STS gave no credential for a table: it does not answer, does not know the role, or does not let tarn have it. tarn's own keys are never handed out instead.", "Check s3.sts_endpoint and s3.role_arn; allow tarn's credentials sts:AssumeRole on the role. `tarn doctor` tries it."},
+	{StoreVendWide, "a credential handed out reaches too far", "The store does not keep a session to its policy: what is meant for one table reads or writes others.", "Use a store whose STS honours session policies, such as Amazon S3 or MinIO, or set s3.vend to off and give engines keys of their own."},
 
 	{PortTaken, "a port is taken", "Another process listens on an address tarn wants.", "Stop it, or set another address for that listener."},
 	{PortUnusable, "an address cannot be listened on", "It is no address of this machine, or the port needs rights that tarn does not have.", "Set another address for that listener."},

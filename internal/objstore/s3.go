@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/middleware"
 )
 
@@ -26,6 +27,11 @@ type S3Options struct {
 	SecretAccessKey string
 	SessionToken    string
 	CABundle        string // PEM file of the certificate authorities to trust instead of the system's
+
+	Vend         bool          // the store is a Vendor: it has an STS, which gives credentials for a part of it
+	STSEndpoint  string        // URL of the STS; empty for the store's endpoint, or Amazon's own if it has none
+	RoleARN      string        // the role that the STS is asked for; Amazon's wants one
+	VendDuration time.Duration // of what the STS gives; 0 is 1 hour
 
 	Timeout     time.Duration // limit of one call with all its attempts, beside the time its bytes take; 0 is 1 minute
 	Stall       time.Duration // limit of a connection without progress; 0 is 15 s
@@ -47,6 +53,9 @@ type S3 struct {
 	bucket  string
 	prefix  string // empty, or ends with /
 	props   map[string]string
+
+	sts         *sts.Client // nil unless the store is a Vendor
+	stsEndpoint string      // empty for Amazon's own
 }
 
 // OpenS3 opens the store s3://bucket/prefix. It asks nothing of the service, unless the region is to be found out.

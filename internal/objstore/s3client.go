@@ -41,6 +41,9 @@ func (o S3Options) withDefaults() S3Options {
 	if o.MaxAttempts <= 0 {
 		o.MaxAttempts = 10
 	}
+	if o.VendDuration <= 0 {
+		o.VendDuration = DefaultVendDuration
+	}
 	return o
 }
 
@@ -75,7 +78,7 @@ func (s *S3) connect(ctx context.Context) error {
 	if endpoint != "" {
 		s.props["s3.endpoint"] = endpoint
 	}
-	return nil
+	return s.connectSTS(cfg, endpoint)
 }
 
 func (s *S3) loadConfig(ctx context.Context) (aws.Config, error) {

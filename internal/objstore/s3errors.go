@@ -34,8 +34,10 @@ func (e *S3Error) Error() string {
 	if fix := e.Fix(); fix != "" {
 		msg += ": " + fix
 	}
-	return strings.Join(strings.Fields(msg), " ")
+	return oneLine(msg)
 }
+
+func oneLine(msg string) string { return strings.Join(strings.Fields(msg), " ") }
 
 // FaultCode implements fault.Coded.
 func (e *S3Error) FaultCode() fault.Code {
@@ -117,7 +119,19 @@ func (s *S3) fail(op, key string, err error) error {
 	if err == nil {
 		return nil
 	}
-	e := &S3Error{Op: op, URL: s.URL(key), Err: err}
+	e := sdkError(op, s.URL(key), err)
+	switch {
+	case e.Code == "PreconditionFailed", e.Status == http.StatusPreconditionFailed:
+		return precondition(key, "the store has another version, or has one")
+	case e.Code == "NoSuchKey", e.Code == "NotFound", e.Status == http.StatusNotFound && e.Code == "":
+		return notFound(key)
+	}
+	return e
+}
+
+// sdkError reads an error of the SDK.
+func sdkError(op, url string, err error) *S3Error {
+	e := &S3Error{Op: op, URL: url, Err: err}
 	var answer *awshttp.ResponseError
 	if errors.As(err, &answer) && answer.ResponseError != nil && answer.Response != nil {
 		e.Status = answer.HTTPStatusCode()
@@ -125,12 +139,6 @@ func (s *S3) fail(op, key string, err error) error {
 	var api smithy.APIError
 	if errors.As(err, &api) {
 		e.Code = api.ErrorCode()
-	}
-	switch {
-	case e.Code == "PreconditionFailed", e.Status == http.StatusPreconditionFailed:
-		return precondition(key, "the store has another version, or has one")
-	case e.Code == "NoSuchKey", e.Code == "NotFound", e.Status == http.StatusNotFound && e.Code == "":
-		return notFound(key)
 	}
 	return e
 }

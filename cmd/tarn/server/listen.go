@@ -53,13 +53,14 @@ func (s *Server) listen(ctx context.Context, g *errgroup.Group, reload <-chan os
 	}
 	adm := admin.New(admin.Options{Source: s, Freshness: s.fresh, Version: s.version, Logger: s.log, Allow: web.guard.Allows})
 	handler, err := rest.New(rest.Options{
-		View: s.cat.View(), Logger: s.log, TableConfig: objstore.EngineProperties(s.store), Allow: cat.guard.Allows, Registerer: adm.Registerer(),
+		View: s.cat.View(), Logger: s.log, TableConfig: objstore.EngineProperties(s.store), Vendor: objstore.VendorOf(s.store),
+		Allow: cat.guard.Allows, Registerer: adm.Registerer(),
 	})
 	if err != nil {
 		return errors.Join(err, web.Close(), cat.Close())
 	}
 	s.endpoints = admin.Endpoints{
-		Catalog: cat.url(), CatalogToken: s.cfg.Catalog.TokensFile != "", Store: s.cfg.Store, StoreProperties: objstore.EngineProperties(s.store),
+		Catalog: cat.url(), CatalogToken: s.cfg.Catalog.TokensFile != "", CatalogVends: objstore.VendorOf(s.store) != nil, Store: s.cfg.Store, StoreProperties: objstore.EngineProperties(s.store),
 		Source: receive.Address(receive.Source{URL: s.cfg.Source.URL}),
 	}
 	g.Go(func() error { return adm.Serve(ctx, web) })
