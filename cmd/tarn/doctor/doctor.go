@@ -2,8 +2,9 @@
 // the engines that will read. Each check says what it found and, where something is to do, the exact SQL, setting or
 // command. `tarn doctor` prints them; `tarn serve` runs the same and ends on a failure.
 //
-// Nothing is changed: no slot, no folder, no setting. Two probe objects are written to the store and removed again, and
-// one to data_dir if that is there: whether a disk or a bucket can be written shows only in writing.
+// Nothing is changed: no slot, no folder, no setting. Two probe objects are written to the store and removed again, two more
+// if it hands out credentials, and one to data_dir if that is there: whether a disk or a bucket can be written shows only
+// in writing.
 package doctor
 
 import (
@@ -165,9 +166,15 @@ func (c *checks) fail(name string, code fault.Code, found, fix string) {
 
 // failErr is a failure that is an error already: "what: what to do".
 func (c *checks) failErr(name string, err error) {
-	found, fix := err.Error(), ""
-	if i := strings.LastIndex(found, ": "); i > 0 {
-		found, fix = found[:i], found[i+2:]
-	}
+	found, fix := cutFix(err)
 	*c = append(*c, Check{Name: name, State: Fail, Found: found, Fix: fix, Code: fault.CodeOf(err), err: err})
+}
+
+// cutFix divides an error at its last colon, behind which is what to do.
+func cutFix(err error) (found, fix string) {
+	found = err.Error()
+	if i := strings.LastIndex(found, ": "); i > 0 {
+		return found[:i], found[i+2:]
+	}
+	return found, ""
 }

@@ -11,7 +11,10 @@ import (
 func (x *examiner) engines() (c checks) {
 	c.advise("engines.spark", "Spark keeps what it has loaded of a table for 30 s",
 		"spark.sql.catalog.<name>.cache-enabled=false shows each publication at once; tarn connect spark prints the rest")
-	if strings.HasPrefix(x.Config.Store, "s3:") {
+	if x.Config.S3.Vend {
+		c.advise("engines.jvm_io", "the files are in S3: Spark and Trino need an S3 client of their own; the catalog hands out credentials for it",
+			"Spark: io-impl=org.apache.iceberg.aws.s3.S3FileIO with iceberg-aws-bundle, and header.X-Iceberg-Access-Delegation=vended-credentials; Trino: fs.native-s3.enabled=true and iceberg.rest-catalog.vended-credentials-enabled=true; tarn connect prints both")
+	} else if strings.HasPrefix(x.Config.Store, "s3:") {
 		c.advise("engines.jvm_io", "the files are in S3: Spark and Trino need an S3 client of their own, and credentials",
 			"Spark: io-impl=org.apache.iceberg.aws.s3.S3FileIO with iceberg-aws-bundle; Trino: fs.native-s3.enabled=true; tarn connect prints both")
 	} else {

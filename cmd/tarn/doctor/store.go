@@ -25,6 +25,8 @@ type storeFacts struct {
 	skew     time.Duration
 	skewErr  error
 	took     time.Duration // of the checks' requests
+	vends    bool          // it hands out credentials
+	vendErr  error         // of objstore.CheckVend
 	base     archive.Base  // zero if it holds no WAL
 	newest   journal.Entry
 	written  bool // newest is one
@@ -56,6 +58,8 @@ func (x *examiner) lookAtStore(ctx context.Context) (f storeFacts) {
 	if f.probe = objstore.Check(ctx, store); f.probe == nil {
 		f.took = time.Since(began)
 		f.skew, f.skewErr = storeClock(ctx, store)
+		f.vends = objstore.VendorOf(store) != nil
+		f.vendErr = objstore.CheckVend(ctx, store)
 	}
 	f.base, err = archive.ReadBase(ctx, store)
 	if err != nil && !errors.Is(err, archive.ErrNoBase) {
@@ -109,8 +113,26 @@ func (x *examiner) store(f storeFacts) (c checks) {
 	x.probe(&c, f)
 	clockOf(&c, "store.clock", "the store", f.skew, errors.Join(f.skewErr, f.probe))
 	x.endpoint(&c, f)
+	x.vend(&c, f)
 	x.owner(&c, f)
 	return c
+}
+
+// vend says what became of the credential that was tried.
+func (x *examiner) vend(c *checks, f storeFacts) {
+	const name = "store.vend"
+	switch {
+	case !x.Config.S3.Vend:
+	case f.probe != nil:
+		c.unknown(name, "not tried: nothing can be written")
+	case errors.Is(f.vendErr, objstore.ErrVendWide) || f.vendErr != nil && !x.Serving:
+		c.failErr(name, fault.Or(fault.StoreVend, f.vendErr))
+	case f.vendErr != nil: // no reason to let the WAL pile up; the catalog answers 503 until it is mended
+		found, fix := cutFix(f.vendErr)
+		c.warn(name, found, fix)
+	default:
+		c.ok(name, "a credential for one prefix reads it, and is refused what lies outside, a list, a write and a delete")
+	}
 }
 
 // probe says what became of the probe objects.
