@@ -84,6 +84,9 @@ func TestDocumentedEndpoints(t *testing.T) {
 		if e.Listed {
 			listed = "yes"
 		}
+		if e.Vends {
+			listed = "with `s3.vend`"
+		}
 		fmt.Fprintf(&want, "| `%s` | %s | %s |\n", e.Name, listed, strings.Join(e.Answers, ", "))
 	}
 	if !strings.Contains(string(b), want.String()) {
