@@ -27,8 +27,8 @@ type Options struct {
 	// TableConfig is sent with every table and as defaults of every warehouse: what engines need to read the store, such
 	// as client.region, s3.endpoint, s3.path-style-access. Empty for a directory store.
 	TableConfig map[string]string
-	// Vendor gives the credentials that clients are handed with a table, if they ask for some; nil hands none out. Set Allow
-	// with it.
+	// Vendor gives the credentials that clients are handed with a table, if they ask for some; nil hands none out. It takes
+	// Allow.
 	Vendor objstore.Vendor
 	// Allow says whether a request may ask anything; the answer to others is 401. nil lets everyone.
 	Allow func(*http.Request) bool
@@ -63,6 +63,9 @@ func New(opts Options) (http.Handler, error) {
 	}
 	if opts.Timeout <= 0 {
 		opts.Timeout = 30 * time.Second
+	}
+	if opts.Vendor != nil && opts.Allow == nil {
+		return nil, errors.New("rest: credentials would be handed out to whoever asks")
 	}
 	text, err := json.Marshal(opts.TableConfig)
 	if err != nil {

@@ -50,17 +50,10 @@ func (s *server) loadTable(w http.ResponseWriter, r *http.Request, req *request)
 	default:
 		return badRequest("snapshots=%q: want all or refs", mode)
 	}
-	var c objstore.Credential
-	vends := s.vended != nil && wantsCredentials(r)
-	if s.vended != nil {
-		w.Header().Add("Vary", delegation)
-	}
 	// Before anything is said of a former answer: a client that is told to go on with that goes on with its credential.
-	if vends {
-		w.Header().Set("Cache-Control", "private")
-		if c, err = s.credential(r.Context(), t); err != nil {
-			return err
-		}
+	c, vends, err := s.delegated(w, r, t)
+	if err != nil {
+		return err
 	}
 	etag := s.etag(t, mode, c)
 	w.Header().Set("ETag", etag)

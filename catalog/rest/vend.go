@@ -137,6 +137,20 @@ func (s *server) credential(ctx context.Context, t catalog.TableVersion) (objsto
 	return c, err
 }
 
+// delegated is the credential for a client that wants one with a table.
+func (s *server) delegated(w http.ResponseWriter, r *http.Request, t catalog.TableVersion) (c objstore.Credential, vends bool, err error) {
+	if s.vended == nil {
+		return c, false, nil
+	}
+	w.Header().Add("Vary", delegation)
+	if !wantsCredentials(r) {
+		return c, false, nil
+	}
+	w.Header().Set("Cache-Control", "private")
+	c, err = s.credential(r.Context(), t)
+	return c, true, err
+}
+
 // credentialConfig is a credential as Iceberg's file IO takes it (S3FileIOProperties).
 func credentialConfig(c objstore.Credential) map[string]string {
 	return map[string]string{

@@ -63,12 +63,32 @@ const (
 	tablePath  = "/v1/app/namespaces/public/tables/t00"
 )
 
+func anyone(*http.Request) bool { return true }
+
+// TestVendedToNobody: a catalog that asks nobody who he is hands no credentials out, and one that does none to strangers.
+func TestVendedToNobody(t *testing.T) {
+	c, v := newVendingClient(t, nil)
+	opts := c.opts
+	opts.Allow = nil
+	if _, err := rest.New(opts); err == nil {
+		t.Error("credentials for whoever asks")
+	}
+	opts.Allow = func(*http.Request) bool { return false }
+	closed := serve(t, opts)
+	for _, path := range []string{tablePath, tablePath + "/credentials"} {
+		closed.refused(closed.do("GET", path, delegation, "vended-credentials"), 401, "NotAuthorizedException", "tokens_file")
+	}
+	if v.count() != 0 {
+		t.Errorf("asked %d times for strangers", v.count())
+	}
+}
+
 // newVendingClient asks a catalog whose store vends; log takes its log.
 func newVendingClient(t *testing.T, log *strings.Builder) (*client, *vendor) {
 	t.Helper()
 	opts := newClient(t).opts
 	v := &vendor{lasts: time.Hour}
-	opts.Registerer, opts.Vendor = nil, v
+	opts.Registerer, opts.Vendor, opts.Allow = nil, v, anyone
 	if log != nil {
 		opts.Logger = slog.New(fault.Handler(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	}
@@ -159,7 +179,7 @@ func bubble(t *testing.T, test func(t *testing.T, h http.Handler, v *vendor)) {
 	opts := newClient(t).opts // its servers are outside
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendor{lasts: time.Hour}
-		opts.Registerer, opts.Vendor = nil, v
+		opts.Registerer, opts.Vendor, opts.Allow = nil, v, anyone
 		h, err := rest.New(opts)
 		if err != nil {
 			t.Fatal(err)
@@ -211,7 +231,7 @@ func TestVendedExpiry(t *testing.T) {
 			if w.Code == 503 && down {
 				failed++
 			} else {
-				left := expiry(t, w).Sub(time.Now())
+				left := time.Until(expiry(t, w))
 				if left < 2*time.Minute || !down && left < 30*time.Minute {
 					t.Fatalf("minute %d: down %v, it lasts %s", minute, down, left)
 				}
