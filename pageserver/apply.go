@@ -77,7 +77,7 @@ func (t *Timeline) Apply(ctx context.Context, rec *wal.Record) error {
 	} else {
 		t.live.NoteXID(rec.XID)
 	}
-	t.redoLSN = rec.End
+	t.redoLSN, t.lastRecord = rec.End, rec.LSN
 	t.stats.record(rec)
 	if len(t.invalid)+len(t.copies) > 0 && t.reached() {
 		return t.endBackup(rec)

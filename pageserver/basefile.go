@@ -10,8 +10,11 @@ import (
 	"github.com/tarn-db/tarn/pageserver/slru"
 )
 
-// originsFile stands for pg_logical/replorigin_checkpoint among the kinds of files. It is no kind of a key.
-const originsFile key.Kind = 0xFF
+// Files that no key has the content of, among the kinds of files.
+const (
+	originsFile     key.Kind = 0xFF // pg_logical/replorigin_checkpoint
+	tablespacesFile key.Kind = 0xFE // tablespace_map, of a base backup
+)
 
 // baseFile is what a file of a data directory holds.
 type baseFile struct {
@@ -35,6 +38,8 @@ func parsePath(tablespace pg.OID, name string) (f baseFile, ok bool) {
 		return databaseFile(tablespace, parts[1], file)
 	}
 	switch {
+	case dir == "" && file == "tablespace_map":
+		return baseFile{kind: tablespacesFile}, true
 	case len(parts) == 1 && parts[0] == "global":
 		if file == "pg_control" {
 			return baseFile{kind: key.Control}, true

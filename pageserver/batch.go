@@ -120,7 +120,7 @@ func (t *Timeline) applyRun(ctx context.Context, recs []wal.Record) (n int, err 
 		return 0, failed
 	}
 	if n > 0 {
-		t.redoLSN = recs[n-1].End
+		t.redoLSN, t.lastRecord = recs[n-1].End, recs[n-1].LSN
 	}
 	if !t.launch(s) || err != nil {
 		if failed := t.Barrier(); failed != nil {

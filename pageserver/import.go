@@ -33,8 +33,8 @@ type Import struct {
 	stream      *layerStream
 	forks       map[pg.RelFileLocator]*[pg.InitFork + 1]pg.BlockNumber // size plus one; 0 is no such fork
 	small       map[key.Key][]byte
-	tablespaces map[pg.OID]bool
-	origins     []byte // pg_logical/replorigin_checkpoint
+	tablespaces map[pg.OID]string // where they are, empty if that is not known
+	origins     []byte            // pg_logical/replorigin_checkpoint
 	buf         []byte
 	ended       bool
 }
@@ -51,7 +51,7 @@ func NewImport(ctx context.Context, o Options, info ImportInfo) (*Import, error)
 	}
 	return &Import{
 		t: t, info: info, stream: stream, forks: map[pg.RelFileLocator]*[pg.InitFork + 1]pg.BlockNumber{},
-		small: map[key.Key][]byte{}, tablespaces: map[pg.OID]bool{}, buf: make([]byte, importChunk),
+		small: map[key.Key][]byte{}, tablespaces: map[pg.OID]string{}, buf: make([]byte, importChunk),
 	}, nil
 }
 
@@ -80,6 +80,11 @@ func (im *Import) File(ctx context.Context, tablespace pg.OID, path string, size
 		err = im.slruFile(ctx, f, size, r)
 	case originsFile:
 		im.origins, err = readSmall(size, r)
+	case tablespacesFile:
+		var file []byte
+		if file, err = readSmall(size, r); err == nil {
+			err = control.ParseTablespaceMap(file, func(oid pg.OID, path string) { im.tablespaces[oid] = path })
+		}
 	default:
 		err = im.smallFile(f, size, r)
 	}
@@ -91,7 +96,7 @@ func (im *Import) File(ctx context.Context, tablespace pg.OID, path string, size
 
 func (im *Import) relationFile(ctx context.Context, f baseFile, size int64, r io.Reader) error {
 	if f.rel.Spc != pg.DefaultTablespace && f.rel.Spc != pg.GlobalTablespace {
-		im.tablespaces[f.rel.Spc] = true
+		im.tablespaces[f.rel.Spc] += ""
 	}
 	first := pg.BlockNumber(f.segment) * pg.SegmentBlocks
 	if f.segment > (1<<32-1)/pg.SegmentBlocks-1 || size > pg.SegmentBlocks*pg.BlockSize {
@@ -308,8 +313,8 @@ func (im *Import) adopt(c *control.Control, start, end pg.LSN) error {
 // adoptCluster takes over what pg_control does not say of the cluster.
 func (im *Import) adoptCluster(c *control.Control) error {
 	t := im.t
-	for spc := range im.tablespaces {
-		t.live.HasTablespace(spc)
+	for spc, path := range im.tablespaces {
+		t.live.HasTablespace(spc, path)
 	}
 	if im.origins != nil {
 		origins, err := cluster.ParseOrigins(im.origins)

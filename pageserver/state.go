@@ -34,6 +34,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // values in layers.
 type savedState struct {
 	LSN        pg.LSN            `json:"lsn"`
+	Last       pg.LSN            `json:"last_record,omitzero"` // start of the record that ends at LSN, where a newer tarn wrote this
 	Consistent pg.LSN            `json:"consistent_lsn"`
 	Cluster    cluster.State     `json:"cluster"` // as it is at LSN
 	SLRUs      slru.Sets         `json:"slru_pages"`
@@ -148,7 +149,7 @@ func decodeState(b []byte) (s savedState, err error) {
 // snapshot copies the state for a flush, at a barrier.
 func (t *Timeline) snapshot() *savedState {
 	s := &savedState{
-		LSN: t.redoLSN, Consistent: t.consistent, Cluster: t.live, SLRUs: t.slruSets, Checksums: t.checksums,
+		LSN: t.redoLSN, Last: t.lastRecord, Consistent: t.consistent, Cluster: t.live, SLRUs: t.slruSets, Checksums: t.checksums,
 		Oldest: t.oldestRunning, Inherited: t.inherited, CommitLSN: t.commitLSN, CommitTime: t.commitTime, Copies: slices.Clone(t.copies),
 	}
 	// What is taken is not published until Published says so.
@@ -178,7 +179,7 @@ func (t *Timeline) restore(ctx context.Context, s *savedState) error {
 		}
 	}
 	t.redoLSN, t.consistent, t.live, t.slruSets, t.checksums = s.LSN, s.Consistent, s.Cluster, s.SLRUs, s.Checksums
-	t.inherited, t.copies = s.Inherited, s.Copies
+	t.lastRecord, t.inherited, t.copies = s.Last, s.Inherited, s.Copies
 	t.oldestRunning, t.commitLSN, t.commitTime = s.Oldest, s.CommitLSN, s.CommitTime
 	for i := range s.Dirty {
 		d := &s.Dirty[i]

@@ -95,6 +95,7 @@ type Timeline struct {
 	systemID   uint64
 	consistent pg.LSN
 	redoLSN    pg.LSN
+	lastRecord pg.LSN // start of the record that ends at redoLSN; 0: not known
 	resumeLSN  atomic.Uint64
 	oldest     atomic.Pointer[point] // where history begins
 	branches   atomic.Pointer[[]Branch]
@@ -308,6 +309,9 @@ func (t *Timeline) updateEnv() { t.env.HintsLogged = t.checksums || t.live.Setti
 
 // RedoLSN is the end of the last record applied.
 func (t *Timeline) RedoLSN() pg.LSN { return t.redoLSN }
+
+// LastRecord is the start of the last record applied, 0 if none has been since the base backup began.
+func (t *Timeline) LastRecord() pg.LSN { return t.lastRecord }
 
 // ResumeLSN is where WAL must be read from after the timeline is opened again. It advances with each flush; WAL before it
 // is not needed any more.

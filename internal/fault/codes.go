@@ -65,6 +65,7 @@ const (
 	DataDirOther    Code = 405
 	DiskFull        Code = 406
 	OpenFiles       Code = 407
+	TargetTaken     Code = 408
 
 	Corrupt       Code = 501
 	WALFolder     Code = 502

@@ -84,6 +84,7 @@ var registry = []Entry{
 	{DataDirOther, "data_dir belongs to another cluster", "The WAL log there came from a cluster with another system identifier.", "Give this source a data_dir of its own."},
 	{DiskFull, "the disk of data_dir is full", "Less than a GiB is free where data_dir lies: it could not hold the last GiB of WAL.", "Make room there, or set data_dir on a larger disk."},
 	{OpenFiles, "too few files may be open", "The limit on open files of the user tarn runs as is below what it needs.", "ulimit -n 4096, or LimitNOFILE=4096 in the systemd unit."},
+	{TargetTaken, "there is something where a data directory is to be written", "The folder named, or the location of one of its tablespaces, is not empty, or is no folder.", "Name a folder that is empty or not there yet. A tablespace whose old location is in use goes elsewhere with --tablespace-mapping OLD=NEW."},
 
 	{Corrupt, "a WAL record, page or file cannot be read", "Bytes are not what Postgres writes: damage, or a record of a minor release that tarn does not know.", "Keep the WAL and report the line, which names LSN, relation and block. `tarn resync --all` goes on from a new base backup."},
 	{WALFolder, "a folder holds no WAL that can be read", "--wal names a folder that is not there or has no WAL segments.", "Name a pg_wal folder or an archive of whole segments."},

@@ -40,7 +40,7 @@ type State struct {
 	OffsetsAhead  int64 `json:"offsets_page_ahead"`
 
 	Origins     []Origin     `json:"origins,omitempty"`     // in order of ID
-	Tablespaces []Tablespace `json:"tablespaces,omitempty"` // in order of OID; those made since the base backup have a path
+	Tablespaces []Tablespace `json:"tablespaces,omitempty"` // in order of OID
 }
 
 // Origin is how far a replication origin has come (ReplicationStateOnDisk).
@@ -52,7 +52,7 @@ type Origin struct {
 // Tablespace is one that is not built in.
 type Tablespace struct {
 	OID  pg.OID `json:"oid"`
-	Path string `json:"path,omitempty"` // on the server; empty: in place, or of the base backup
+	Path string `json:"path,omitempty"` // on the server; empty: in place, or of a base backup that did not say
 }
 
 // New is the state of a data directory whose WAL is redone from its pg_control's checkpoint on (StartupXLOG).
@@ -163,10 +163,10 @@ func (s *State) setTablespace(t Tablespace) {
 	s.Tablespaces = slices.Insert(s.Tablespaces, i, t)
 }
 
-// HasTablespace notes a tablespace that a base backup has files of.
-func (s *State) HasTablespace(oid pg.OID) {
+// HasTablespace notes a tablespace that a base backup has, and where it is if the backup says so.
+func (s *State) HasTablespace(oid pg.OID, path string) {
 	if _, ok := s.findTablespace(oid); !ok {
-		s.setTablespace(Tablespace{OID: oid})
+		s.setTablespace(Tablespace{OID: oid, Path: path})
 	}
 }
 

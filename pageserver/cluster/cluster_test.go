@@ -247,7 +247,7 @@ func TestOrigins(t *testing.T) {
 
 func TestTablespaces(t *testing.T) {
 	w := newWorld()
-	w.HasTablespace(16400)
+	w.HasTablespace(16400, "")
 	w.must(t, record(pg.PG15, wal.RMTblspc, xlrec.TblspcCreate, uint32(16500), "/some/where\x00"),
 		record(pg.PG15, wal.RMTblspc, xlrec.TblspcCreate, uint32(16300), "\x00"), record(pg.PG15, wal.RMTblspc, xlrec.TblspcDrop, uint32(16400)))
 	if want := []Tablespace{{16300, ""}, {16500, "/some/where"}}; !slices.Equal(w.Tablespaces, want) {

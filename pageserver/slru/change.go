@@ -111,9 +111,9 @@ func OffsetOf(page []byte, multi pg.MultiXactID) uint32 {
 
 // memberAt is where a member's status and id lie on its page (MXOffsetToFlagsOffset, MXOffsetToMemberOffset).
 func memberAt(offset uint32) (status, xid int) {
-	group := int(offset/memberGroup) % memberGroups * memberGroupSize
-	i := int(offset % memberGroup)
-	return group + i, group + memberGroup + 4*i
+	group := int(offset/MembersPerGroup) % memberGroups * memberGroupSize
+	i := int(offset % MembersPerGroup)
+	return group + i, group + MembersPerGroup + 4*i
 }
 
 // MemberOf reads the member at an offset.
@@ -146,7 +146,7 @@ func Mask(k Kind, no uint32, page []byte, next Next) {
 		for o := next.Offset; ; o++ {
 			status, _ := memberAt(o)
 			page[status] = 0
-			if o%memberGroup == memberGroup-1 {
+			if o%MembersPerGroup == MembersPerGroup-1 {
 				return
 			}
 		}

@@ -38,15 +38,15 @@ func SegmentName(segment uint32) string { return fmt.Sprintf("%04X", segment) }
 // Layout of the pages (access/transam/clog.c, commit_ts.c, multixact.c).
 const (
 	clogXactsByte   = 4
-	CLOGXacts       = pg.BlockSize * clogXactsByte   // transactions on a page
-	commitTsEntry   = 8 + 2                          // SizeOfCommitTimestampEntry: time, origin; bytes
-	CommitTsXacts   = pg.BlockSize / commitTsEntry   // transactions on a page
-	OffsetsPerPage  = pg.BlockSize / 4               // multixacts on a page
-	memberGroup     = 4                              // members of a group: their 4 status bytes, then their 4 ids
-	memberGroupSize = memberGroup + 4*memberGroup    // bytes
-	memberGroups    = pg.BlockSize / memberGroupSize // groups on a page
-	MembersPerPage  = memberGroups * memberGroup     // members on a page
-	pagesAll        = 1 << 32                        // ids that an SLRU can tell apart
+	CLOGXacts       = pg.BlockSize * clogXactsByte        // transactions on a page
+	commitTsEntry   = 8 + 2                               // SizeOfCommitTimestampEntry: time, origin; bytes
+	CommitTsXacts   = pg.BlockSize / commitTsEntry        // transactions on a page
+	OffsetsPerPage  = pg.BlockSize / 4                    // multixacts on a page
+	MembersPerGroup = 4                                   // members of a group: their 4 status bytes, then their 4 ids
+	memberGroupSize = MembersPerGroup + 4*MembersPerGroup // bytes
+	memberGroups    = pg.BlockSize / memberGroupSize      // groups on a page
+	MembersPerPage  = memberGroups * MembersPerGroup      // members on a page
+	pagesAll        = 1 << 32                             // ids that an SLRU can tell apart
 )
 
 // perPage is how many ids share a page.

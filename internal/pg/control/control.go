@@ -85,6 +85,9 @@ type Control struct {
 
 }
 
+// FirstUnloggedLSN is FirstNormalUnloggedLSN: where the LSNs of unlogged pages begin when there are none.
+const FirstUnloggedLSN pg.LSN = 1000
+
 // HintsLogged says that changes of hint bits reach the WAL (XLogHintBitIsNeeded).
 func (c *Control) HintsLogged() bool { return c.ChecksumVersion != 0 || c.WALLogHints }
 
