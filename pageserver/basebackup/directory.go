@@ -37,7 +37,7 @@ func (d *Directory) begin(tablespaces []Tablespace) error {
 	if err != nil {
 		return err
 	}
-	d.Path = path
+	d.Path, d.made, d.paths = path, nil, nil
 	roots := []string{path}
 	for _, ts := range tablespaces {
 		if ts.Location == "" {

@@ -109,6 +109,9 @@ func settings(c *control.Control, prepared, origins int) string {
 	} {
 		fmt.Fprintf(&s, "%s = %d\n", v.name, v.value)
 	}
+	// Their defaults are for segments of 16 MiB, and a server with longer ones does not start with them (ReadControlFile); as initdb has it.
+	mb := c.WALSegmentSize >> 20
+	fmt.Fprintf(&s, "min_wal_size = %dMB\nmax_wal_size = %dMB\n", 5*mb, 64*mb)
 	onOff := map[bool]string{true: "on", false: "off"}
 	level := "replica"
 	if c.WALLevel == xlrec.WALLevelLogical {

@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/control"
 	"github.com/tarn-db/tarn/internal/pg/xlrec"
@@ -71,6 +68,7 @@ type moment struct {
 	lsn     pg.LSN
 	rows    rows
 	commits string // when transactions committed
+	dump    string // of pg_dumpall
 }
 
 const commitTimes = `select md5(string_agg(s::text || coalesce(pg_xact_commit_timestamp(s::text::xid)::text, ''), ',' order by s)) from generate_series(%d, %d) s`
@@ -82,6 +80,8 @@ func (r *rig) moment(name string) moment {
 	m.rows, err = readRows(context.Background(), r.Server)
 	r.must(err)
 	m.commits = r.one("postgres", fmt.Sprintf(commitTimes, 750, 780))
+	m.dump, err = dumpAll(r.t, r.opts.Release, r.Server)
+	r.must(err)
 	return m
 }
 
@@ -93,33 +93,20 @@ func (r *rig) moments(t *testing.T, m moment) {
 	if report.LSN > m.lsn || report.Previous == 0 || report.Previous >= report.LSN || report.Unlogged == 0 || report.Prepared == 0 {
 		t.Errorf("report %+v of %s", report, m.lsn)
 	}
-	files(t, dir)
-	if err := r.readsOn(dir, report); err != nil {
-		t.Fatal(err)
-	}
-	srv, err := r.start(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
 			t.Error(err)
 		}
 	}
-	must(startedClean(srv))
-	must(configured(ctx, srv))
-	got, err := readRows(ctx, srv)
-	must(err)
-	must(m.rows.differ(got))
-	if text, err := srv.QueryText(ctx, "postgres", fmt.Sprintf(commitTimes, 750, 780)); err != nil || text != m.commits {
-		t.Errorf("commit times %s, %v, want %s", text, err, m.commits)
+	files(t, dir)
+	must(sameCheckPoint(dir, report))
+	must(r.joins(dir, report))
+	srv, err := r.start(dir)
+	if err != nil {
+		t.Fatal(err)
 	}
-	must(walinspect(ctx, srv, report))
-	must(endPrepared(ctx, srv)) // they hold locks
-	pages, err := checkPages(ctx, srv)
-	must(err)
-	t.Logf("%d tables, %d sequences, %d pages", len(got.hashes), len(got.sequences), pages)
+	must(r.inspect(t, srv, m, report))
 	must(pgAmcheck(t, srv))
 	must(usable(ctx, srv))
 
@@ -139,8 +126,35 @@ func (r *rig) moments(t *testing.T, m moment) {
 	_, err = checkPages(ctx, srv)
 	must(err)
 	must(srv.Stop(pgtest.Fast))
-	must(r.readsOn(dir, report))
+	must(r.joins(dir, report))
 	must(r.seam(tl, dir, report))
+}
+
+// inspect looks at a server that was just started on a directory of the moment: all of it is there, and can be read.
+func (r *rig) inspect(t *testing.T, srv *pgtest.Server, m moment, report Report) error {
+	ctx := context.Background()
+	if err := errors.Join(startedClean(srv), configured(ctx, srv)); err != nil {
+		return err
+	}
+	got, err := readRows(ctx, srv)
+	if err == nil {
+		err = m.rows.differ(got)
+	}
+	if err != nil {
+		return err
+	}
+	if text, err := srv.QueryText(ctx, "postgres", fmt.Sprintf(commitTimes, 750, 780)); err != nil || text != m.commits {
+		return fmt.Errorf("commit times %s, %w, want %s", text, err, m.commits)
+	}
+	if dump, err := dumpAll(t, r.opts.Release, srv); err != nil || dump != m.dump {
+		return fmt.Errorf("pg_dumpall: %s, %w", firstDifference(dump, m.dump), err)
+	}
+	if err := errors.Join(walinspect(ctx, srv, report), endPrepared(ctx, srv)); err != nil { // what is prepared holds locks
+		return err
+	}
+	pages, err := checkPages(ctx, srv)
+	t.Logf("%d tables, %d sequences, a dump of %d bytes, %d pages", len(got.hashes), len(got.sequences), len(m.dump), pages)
+	return err
 }
 
 // endPrepared commits one of the transactions that were prepared and rolls the other back.
@@ -194,62 +208,6 @@ func walinspect(ctx context.Context, srv *pgtest.Server, report Report) error {
 	return err
 }
 
-// readsOn reads the directory's WAL from the checkpoint to its end.
-func (r *rig) readsOn(dir string, report Report) error {
-	reader := r.reader(dir, report.CheckPoint)
-	for n := 0; ; n++ {
-		rec, err := reader.Next()
-		if errors.Is(err, io.EOF) && n > 0 {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("record %d: %w", n, err)
-		}
-		if n == 0 && (rec.LSN != report.CheckPoint || rec.End != report.End || rec.RMID != wal.RMXLog || rec.Op() != xlrec.XLogCheckpointShutdown || rec.Prev != report.Previous) {
-			return fmt.Errorf("first record %+v of %+v", rec, report)
-		}
-	}
-}
-
-// pgAmcheck runs the program, which speaks to servers of all versions.
-func pgAmcheck(t *testing.T, srv *pgtest.Server) error {
-	bin, err := pgtest.Bin(15)
-	if err != nil {
-		return err
-	}
-	program := filepath.Join(bin, "pg_amcheck")
-	if _, err := os.Stat(program); err != nil {
-		t.Logf("not done: %v", err)
-		return nil
-	}
-	out, err := exec.Command(program, "-h", "127.0.0.1", "-p", fmt.Sprint(srv.Port()), "-U", "postgres", "--all", "--heapallindexed", "--rootdescend").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("pg_amcheck: %w: %s", err, out)
-	}
-	return nil
-}
-
-// pgChecksums runs the program, which knows the control files of 15 and 16.
-func pgChecksums(t *testing.T, release, dir string) error {
-	if !strings.HasPrefix(release, "15") && !strings.HasPrefix(release, "16") {
-		return nil
-	}
-	bin, err := pgtest.Bin(15)
-	if err != nil {
-		return err
-	}
-	program := filepath.Join(bin, "pg_checksums")
-	if _, err := os.Stat(program); err != nil {
-		t.Logf("not done: %v", err)
-		return nil
-	}
-	out, err := exec.Command(program, "--check", "-D", dir).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "Bad checksums:  0") {
-		return fmt.Errorf("pg_checksums: %w: %s", err, out)
-	}
-	return nil
-}
-
 // files says what else a directory should be: modes, the control file, nothing that says otherwise.
 func files(t *testing.T, dir string) {
 	t.Helper()
@@ -274,4 +232,26 @@ func files(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// sameCheckPoint: the server counts on from pg_control's copy of the checkpoint, whoever reads the WAL from the record.
+func sameCheckPoint(dir string, report Report) error {
+	file, err := os.ReadFile(filepath.Join(dir, "global/pg_control"))
+	if err != nil {
+		return err
+	}
+	c, err := control.Parse(file)
+	if err != nil {
+		return err
+	}
+	segment, err := os.ReadFile(filepath.Join(dir, "pg_wal", pg.WALFileName(report.Timeline, report.CheckPoint, c.WALSegmentSize)))
+	if err != nil {
+		return err
+	}
+	rec := segment[int64(report.CheckPoint)%c.WALSegmentSize:]
+	cp, err := xlrec.DecodeCheckPoint(c.Major, rec[recordHeaderSize+2:checkPointRecSize])
+	if err == nil && (cp != c.CheckPoint || cp.Redo != report.CheckPoint) {
+		err = fmt.Errorf("the WAL's %+v, pg_control's %+v", cp, c.CheckPoint)
+	}
+	return err
 }
