@@ -83,7 +83,7 @@ func testPositions(t *testing.T, major int, mb int64) {
 	r := newRig(t, pgtest.Options{Major: major, InitdbArgs: []string{fmt.Sprintf("--wal-segsize=%d", mb)}, Settings: map[string]string{
 		"min_wal_size": fmt.Sprintf("%dMB", 2*mb), "max_wal_size": fmt.Sprintf("%dMB", 64*mb),
 	}})
-	r.importStopped()
+	r.importOnline()
 	lsns := make([]pg.LSN, len(positions))
 	for i, p := range positions {
 		lsns[i] = r.reach(p, mb<<20)

@@ -83,35 +83,40 @@ func (r *rig) serverFolder(name string) string {
 	return path
 }
 
-// importStopped stops the source, imports what it left, with the tablespace_map that a base backup would have, and starts it again.
+// importStopped stops the source, imports what it left, and starts it again.
 func (r *rig) importStopped() {
 	r.t.Helper()
-	ctx := context.Background()
 	r.must(r.Stop(pgtest.Fast))
+	r.importFiles(func() (start, end pg.LSN) { return 0, 0 })
+	r.must(r.Restart(context.Background()))
+}
+
+// importOnline imports what the running source has, as a base backup.
+func (r *rig) importOnline() {
+	r.t.Helper()
+	ctx := context.Background()
+	conn := r.connect("postgres")
+	defer conn.Close(ctx)
+	lsn := func(sql string) pg.LSN {
+		var text string
+		r.must(conn.QueryRow(ctx, sql).Scan(&text))
+		lsn, err := pg.ParseLSN(text)
+		r.must(err)
+		return lsn
+	}
+	start := lsn("select pg_backup_start('test', true)::text")
+	r.importFiles(func() (pg.LSN, pg.LSN) { return start, lsn("select lsn::text from pg_backup_stop(false)") })
+}
+
+// importFiles imports the data directory, with the tablespace_map that a base backup has.
+func (r *rig) importFiles(between func() (start, end pg.LSN)) {
+	r.t.Helper()
+	ctx := context.Background()
 	r.pages = pageserver.Options{Store: objstore.NewMem(), MemoryBytes: 64 << 20, History: pageserver.History{Window: 1 << 60}}
 	im, err := pageserver.NewImport(ctx, r.pages, pageserver.ImportInfo{})
 	r.must(err)
 	defer im.Abort()
-	file := func(spc pg.OID, root, path string) error {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(root, path)
-		if err != nil {
-			return err
-		}
-		return im.File(ctx, spc, filepath.ToSlash(rel), int64(len(data)), bytes.NewReader(data))
-	}
-	tree := func(spc pg.OID, root string) {
-		r.must(filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
-			if err != nil || !e.Type().IsRegular() || strings.Contains(path, "/pg_wal/") {
-				return err
-			}
-			return file(spc, root, path)
-		}))
-	}
-	tree(0, r.DataDir())
+	r.must(importTree(ctx, im, 0, r.DataDir()))
 	links, err := os.ReadDir(filepath.Join(r.DataDir(), "pg_tblspc"))
 	r.must(err)
 	for _, e := range links {
@@ -121,14 +126,31 @@ func (r *rig) importStopped() {
 		}
 		oid, err := strconv.ParseUint(e.Name(), 10, 32)
 		r.must(err)
-		tree(pg.OID(oid), to)
+		r.must(importTree(ctx, im, pg.OID(oid), to))
 		line := fmt.Sprintf("%d %s\n", oid, to)
 		r.must(im.File(ctx, 0, "tablespace_map", int64(len(line)), strings.NewReader(line)))
 	}
-	t, err := im.Finish(ctx, 0, 0)
+	start, end := between()
+	t, err := im.Finish(ctx, start, end)
 	r.must(err)
 	r.must(t.Close())
-	r.must(r.Restart(ctx))
+}
+
+func importTree(ctx context.Context, im *pageserver.Import, spc pg.OID, root string) error {
+	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() || strings.Contains(path, "/pg_wal/") {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		return im.File(ctx, spc, filepath.ToSlash(rel), int64(len(data)), bytes.NewReader(data))
+	})
 }
 
 // at opens the timeline at an LSN; 0 is the end of the source's WAL.

@@ -1,6 +1,7 @@
 package basebackup
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/tarn-db/tarn/internal/fault"
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/pageserver/cluster"
 )
 
 // placeTablespaces decides where tablespaces go: where the options say, else where they were. One whose location is not known, or
@@ -18,7 +21,7 @@ func (b *backup) placeTablespaces(target Target) error {
 	if len(unused) > 0 && !target.links() {
 		return fault.Errorf(fault.Usage, "a tar stream holds tablespaces in place: it cannot put %s elsewhere", anyOf(unused))
 	}
-	for _, ts := range b.t.Cluster().Tablespaces {
+	for _, ts := range b.tablespaces() {
 		placed := Tablespace{OID: ts.OID, Source: ts.Path}
 		if !filepath.IsAbs(ts.Path) {
 			placed.Source = "" // pg_tblspc/OID, of one that was in place
@@ -52,6 +55,26 @@ func (b *backup) placeTablespaces(target Target) error {
 		return fault.Errorf(fault.Usage, "there is no tablespace %s; there are: %s", anyOf(unused), strings.Join(known, ", "))
 	}
 	return nil
+}
+
+// tablespaces lists those there are, by OID: also one that has relations and of which nothing else is known, as with a timeline
+// of a release that did not follow them.
+func (b *backup) tablespaces() []cluster.Tablespace {
+	list := slices.Clone(b.t.Cluster().Tablespaces)
+	add := func(oid pg.OID) {
+		known := func(ts cluster.Tablespace) bool { return ts.OID == oid }
+		if oid != pg.DefaultTablespace && oid != pg.GlobalTablespace && !slices.ContainsFunc(list, known) {
+			list = append(list, cluster.Tablespace{OID: oid})
+		}
+	}
+	for _, loc := range b.t.Relations() {
+		add(loc.Spc)
+	}
+	for _, m := range b.t.RelMapFiles() {
+		add(m.Spc)
+	}
+	slices.SortFunc(list, func(x, y cluster.Tablespace) int { return cmp.Compare(x.OID, y.OID) })
+	return list
 }
 
 func anyOf(m map[string]string) string { return slices.Sorted(maps.Keys(m))[0] }
