@@ -76,6 +76,7 @@ const commitTimes = `select md5(string_agg(s::text || coalesce(pg_xact_commit_ti
 func (r *rig) moment(name string) moment {
 	r.t.Helper()
 	m := moment{name: name, lsn: r.lsn()}
+	r.one("postgres", "select pg_logical_emit_message(true, 'flush', '')::text") // WAL up to there must outlive the server
 	var err error
 	m.rows, err = readRows(context.Background(), r.Server)
 	r.must(err)

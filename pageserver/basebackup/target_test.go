@@ -30,7 +30,7 @@ func TestTargets(t *testing.T) {
 	r.do("postgres", fmt.Sprintf("create tablespace old location '%s'", old), "create table early tablespace old as select generate_series(1, 1000) i")
 	r.importStopped()
 	r.do("postgres", "create table late as select generate_series(1, 1000) i")
-	tl := r.at(r.lsn())
+	tl := r.at(0)
 	t.Run("tar", func(t *testing.T) { r.tarStarts(t, tl) })
 	t.Run("in the way", func(t *testing.T) { r.refused(t, tl) })
 	t.Run("cut short", func(t *testing.T) { r.cutShort(t, tl) })
@@ -230,7 +230,7 @@ func (r *rig) opaque(t *testing.T, tl *pageserver.Timeline) {
 	}
 	dir := filepath.Join(r.folder, "opaque")
 	_, err := Write(context.Background(), tl, &Directory{Path: dir}, Options{})
-	if !errors.Is(err, ErrPagesUnknown) || !errors.Is(err, pageserver.ErrOpaque) || !strings.Contains(err.Error(), "1663/5/99999") {
+	if !errors.Is(err, pageserver.ErrOpaque) || fault.CodeOf(err) != fault.PagesUnknown || !strings.Contains(err.Error(), "1663/5/99999") {
 		t.Error(err)
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
