@@ -32,7 +32,8 @@ func (f *pastFlags) register(cmd *cobra.Command) {
 // past is a timeline as it was at a moment. It is read from the store, whether its server runs or not, and nothing is written there.
 type past struct {
 	*pageserver.Timeline
-	close func() error
+	history func(pg.TimelineID) string // text of a WAL timeline's history file
+	close   func() error
 }
 
 // open replays WAL from the nearest point before the moment.
@@ -80,7 +81,7 @@ func (f *pastFlags) open(ctx context.Context) (p *past, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", url, err)
 	}
-	return &past{tl, func() error { return closeAll(closers) }}, nil
+	return &past{tl, src.history, func() error { return closeAll(closers) }}, nil
 }
 
 // closeAll closes the last opened first.

@@ -21,7 +21,8 @@ import (
 type walSource struct {
 	wal.Options // all but Start
 	first       pg.LSN
-	name        string // for messages
+	name        string                     // for messages
+	history     func(pg.TimelineID) string // text of a timeline's history file; of an archive
 	close       func() error
 }
 
@@ -110,6 +111,6 @@ func storeWAL(ctx context.Context, store objstore.Store, url string, tli pg.Time
 	b := a.Base()
 	return &walSource{
 		Options: wal.Options{Source: a.Source(ctx), Timeline: b.Timeline, SystemID: b.SystemID, SegmentSize: b.SegmentSize},
-		first:   b.LSN, name: url,
+		first:   b.LSN, name: url, history: a.HistoryFile,
 	}, nil
 }

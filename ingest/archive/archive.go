@@ -58,6 +58,7 @@ type Archive struct {
 	mu      sync.Mutex // held by the one who uploads
 	base    Base
 	history pg.History     // of the base's timeline
+	text    string         // of its history file
 	seq     uint64         // of the base object
 	tails   map[pg.LSN]int // segments of the base's timeline, by first byte, that may have chunks in the store, and how many
 }
@@ -103,7 +104,8 @@ func (a *Archive) findBase(ctx context.Context) error {
 	if a.base, text, err = openObject(newest, b, baseMagic); err != nil {
 		return err
 	}
-	a.history, err = pg.ParseHistory(a.base.Timeline, string(text))
+	a.text = string(text)
+	a.history, err = pg.ParseHistory(a.base.Timeline, a.text)
 	return err
 }
 

@@ -68,7 +68,7 @@ func (a *Archive) begin(ctx context.Context, b Base, h pg.History, text []byte, 
 		return err
 	}
 	a.seq++
-	a.base, a.history, a.tails = b, h, map[pg.LSN]int{}
+	a.base, a.history, a.text, a.tails = b, h, string(text), map[pg.LSN]int{}
 	a.archived.Store(uint64(archived))
 	a.changed()
 	return nil

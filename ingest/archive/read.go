@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/objstore"
@@ -38,6 +40,23 @@ func (r *Reader) ReadAt(lsn pg.LSN, dst []byte) (int, error) {
 		r.start, r.buf = lsn, buf
 	}
 	return copy(dst, r.buf[lsn-r.start:]), nil
+}
+
+// HistoryFile is the text of the history file of the archive's timeline, or of one that leads to it; empty of the first. A server's holds
+// that of the timeline it came from, whole, and one line more.
+func (a *Archive) HistoryFile(tli pg.TimelineID) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var kept strings.Builder
+	for line := range strings.Lines(a.text) {
+		if f := strings.Fields(line); len(f) > 0 && !strings.HasPrefix(f[0], "#") {
+			if n, err := strconv.ParseUint(f[0], 10, 32); err != nil || pg.TimelineID(n) >= tli {
+				continue
+			}
+		}
+		kept.WriteString(line)
+	}
+	return kept.String()
 }
 
 // Source is what is archived now as WAL that ends there, for a wal.Reader.
