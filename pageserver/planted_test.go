@@ -76,7 +76,7 @@ func (c *corpus) plantedFaults(t *testing.T) {
 		clear(dst)
 		copy(dst, p)
 		return !tl.Opaque(f.Rel), unlessOpaque(err)
-	})
+	}, nil)
 	if err != nil || final.Differ == 0 {
 		t.Errorf("a byte of a page changed, and %d pages differ: %v", final.Differ, err)
 	}

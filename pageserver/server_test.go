@@ -2,8 +2,12 @@ package pageserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +15,7 @@ import (
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/internal/pg/control"
 	"github.com/tarn-db/tarn/internal/pg/xlrec"
 	"github.com/tarn-db/tarn/internal/pgtest"
 	"github.com/tarn-db/tarn/pageserver/datadir"
@@ -97,7 +102,7 @@ func (c *corpus) check(t *testing.T, tl *Timeline) {
 		page, err := tl.Page(ctx, f.Rel, f.Fork, blk)
 		copy(dst, page)
 		return true, err
-	})
+	}, c.hints(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,6 +159,47 @@ func (c *corpus) check(t *testing.T, tl *Timeline) {
 		rows += len(want)
 	}
 	t.Logf("%d rows of %d tables compared", rows, len(c.tids))
+}
+
+// hints are for each block the LSNs that the server's page may have since it was last changed: of two hints at once the server takes the
+// first one's, redo the last one's (MarkBufferDirtyHint).
+func (c *corpus) hints(t *testing.T) func(datadir.Fork, pg.BlockNumber) []pg.LSN {
+	type block struct {
+		fork datadir.Fork
+		blk  pg.BlockNumber
+	}
+	changed, hinted := map[block]pg.LSN{}, map[block][]pg.LSN{}
+	start := c.start
+	if start == 0 {
+		file, err := os.ReadFile(filepath.Join(c.base, "global/pg_control"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stopped, err := control.Parse(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start = stopped.CheckPoint.Redo
+	}
+	r := c.records(t, start)
+	for {
+		rec, err := r.Next()
+		if errors.Is(err, io.EOF) || errors.Is(err, wal.ErrNoMoreYet) {
+			return func(f datadir.Fork, blk pg.BlockNumber) []pg.LSN { return hinted[block{f, blk}] }
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range rec.Blocks {
+			b := block{datadir.Fork{Rel: rec.Blocks[i].Rel, Fork: rec.Blocks[i].Fork}, rec.Blocks[i].Block}
+			if rec.RMID == wal.RMXLog && rec.Op() == xlrec.XLogFPIForHint {
+				hinted[b] = append(hinted[b], changed[b], rec.End)
+			} else {
+				delete(hinted, b)
+				changed[b] = rec.End
+			}
+		}
+	}
 }
 
 // history logs the records that named a block.

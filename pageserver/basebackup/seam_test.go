@@ -28,7 +28,7 @@ func (r *rig) seam(tl *pageserver.Timeline, dir string, report Report) error {
 		page, err := tl.Page(ctx, f.Rel, f.Fork, blk)
 		copy(dst, page)
 		return true, err
-	})
+	}, nil)
 	if err == nil && !final.OK() {
 		err = fmt.Errorf("%d pages differ of %d: %v", final.Differ, final.HeapPages, final.First)
 	}

@@ -80,7 +80,7 @@ func checkLeftBehind(t *testing.T, data, oid string) {
 		return f.Rel.Spc == 99999, nil
 	}
 	for _, left := range []bool{true, false} {
-		final, err := ComparePages(context.Background(), data, nowhere)
+		final, err := ComparePages(context.Background(), data, nowhere, nil)
 		if err != nil || final.Differ != 0 || (final.Orphans == 0) != left {
 			t.Errorf("a folder left behind (%t): %d pages differ, %d orphans, %v", left, final.Differ, final.Orphans, err)
 		}
@@ -133,7 +133,7 @@ func differAfterZeroing(t *testing.T, data, oid string) int64 {
 	if err := os.WriteFile(path, make([]byte, info.Size()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	final, err := ComparePages(context.Background(), data, newPageSet(d).lookup)
+	final, err := ComparePages(context.Background(), data, newPageSet(d).lookup, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,14 +73,15 @@ func (f *Final) differ(d PageDifference) {
 
 // ComparePages compares every page in the data directory of a stopped server with what lookup has, masked as the pages of its
 // resource manager are, map pages but for their headers. Unlogged relations and free space maps are not in the WAL and are
-// left out, and so are databases that are not whole, and, counted, files that no catalog names.
-func ComparePages(ctx context.Context, dataDir string, lookup Lookup) (Final, error) {
+// left out, and so are databases that are not whole, and, counted, files that no catalog names. hints, if not nil, is for each block the LSNs
+// that hints may have left on the server's page.
+func ComparePages(ctx context.Context, dataDir string, lookup Lookup, hints func(f datadir.Fork, blk pg.BlockNumber) []pg.LSN) (Final, error) {
 	dir, err := openStopped(dataDir)
 	if err != nil {
 		return Final{}, err
 	}
 	defer dir.Close()
-	c := comparer{dir: dir, major: dir.Major(), lookup: lookup}
+	c := comparer{dir: dir, major: dir.Major(), lookup: lookup, hints: hints}
 	return c.all(ctx)
 }
 
