@@ -57,6 +57,9 @@ func OpenPast(ctx context.Context, o Options, to Target, scratch objstore.Store)
 		}
 		return a.rewind(to)
 	})
+	if err == nil {
+		t.flusher.swept = true // what the index does not name here, it may name there
+	}
 	return t, to, err
 }
 

@@ -1,7 +1,6 @@
 package pageserver
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -115,9 +114,7 @@ func digest(t *testing.T, tl *Timeline) string {
 		t.Fatal(err)
 	}
 	h, pages := fnv.New128a(), 0
-	for _, loc := range slices.SortedFunc(maps.Keys(tl.rels), func(a, b pg.RelFileLocator) int {
-		return cmp.Or(cmp.Compare(a.Spc, b.Spc), cmp.Compare(a.DB, b.DB), cmp.Compare(a.Rel, b.Rel))
-	}) {
+	for _, loc := range tl.Relations() {
 		info, _ := tl.Relation(loc)
 		fmt.Fprintln(h, loc, info.Created)
 		for num := pg.MainFork; num <= pg.InitFork; num++ {
