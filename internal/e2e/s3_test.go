@@ -66,7 +66,19 @@ func TestS3(t *testing.T) {
 	stop()
 	r.mustBeEqual()
 	r.ledgerMustHold()
+	if out, code := r.tarn.run("scrub", "--deep"); code != 0 {
+		t.Errorf("tarn scrub: %d %s", code, out)
+	}
+	const rows = "SELECT md5(string_agg(r::text, ';' ORDER BY r.id)) FROM transfers r"
+	want, err := r.pg.QueryText(t.Context(), database, rows)
+	if err != nil {
+		t.Fatal(err)
+	}
 	r.tarn.stop()
+	// The bucket alone makes a server.
+	if got, err := r.restored().QueryText(t.Context(), database, rows); err != nil || got != want {
+		t.Errorf("restored from the bucket: %s, want %s (%v)", got, want, err)
+	}
 }
 
 // A store that is slow, throttles, breaks connections, cuts answers and loses them after it has done what was asked: nothing

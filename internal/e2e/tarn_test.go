@@ -220,6 +220,7 @@ func (tn *tarn) run(args ...string) (out string, code int) {
 		tn.t.Fatal(err)
 	}
 	cmd := exec.CommandContext(tn.t.Context(), path, append(args, "--config", tn.config)...)
+	cmd.Env = append(os.Environ(), tn.env...)
 	b, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
