@@ -33,9 +33,9 @@ type Options struct {
 // wants long ones.
 const windowSize = 1 << 20
 
-// readSize is how much is asked of the source at once, bytes: what was just copied in is still in a core's cache when it is checked
-// and decoded.
-const readSize = 64 << 10
+// readSize is how much is asked of the source at once, bytes: what was just copied in is still in a core's second-level cache when it is
+// checked and decoded. Less of it keeps workers of redo waiting for the next batch (benchmarks/README.md).
+const readSize = 256 << 10
 
 // batchBlocks is how many block references a record of a batch has room for before it gets more.
 const batchBlocks = 4
