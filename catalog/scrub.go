@@ -88,12 +88,50 @@ func (s *scrubber) catalog(ctx context.Context, c *Catalog) error {
 		}
 	}
 	for i := range recs {
-		s.rep.Reading(recs[i].ID().Root())
-		if err := s.table(ctx, c, &recs[i]); err != nil {
+		s.rep.Reading()
+		if err := s.table(ctx, c, recs[i]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// scrubAttempts is how often a table is read again because it was published meanwhile, and something of it was not there.
+const scrubAttempts = 10
+
+// table checks a table, anew if what is not there may have left it with a later publication.
+func (s *scrubber) table(ctx context.Context, c *Catalog, rec journal.Table) error {
+	for range scrubAttempts {
+		found, err := s.look(ctx, &rec)
+		if err != nil || len(found) == 0 {
+			return err
+		}
+		now, err := newest(ctx, c, &rec)
+		switch {
+		case err != nil || now.Dropped:
+			return err
+		case now.Metadata == rec.Metadata:
+			for _, f := range found {
+				s.rep.Add(f.Kind, f.Key, f.What)
+			}
+			return nil
+		}
+		rec = now
+	}
+	return fmt.Errorf("table %s is published faster than it can be checked: try again", rec.TableName())
+}
+
+// newest is what a table is in the catalog now; one that is gone counts as dropped.
+func newest(ctx context.Context, c *Catalog, rec *journal.Table) (journal.Table, error) {
+	if err := c.Refresh(ctx); err != nil {
+		return journal.Table{}, err
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if t := c.state.tables[rec.ID()]; t != nil {
+		return t.rec, nil
+	}
+	return journal.Table{Version: journal.Version{Dropped: true}}, nil
 }
 
 // references are what a table names, with the sizes of its data files where its metadata can be read.
@@ -110,91 +148,67 @@ func (s *scrubber) references(ctx context.Context, rec *journal.Table) (keys map
 	return keys, sizes, err
 }
 
-func (s *scrubber) table(ctx context.Context, c *Catalog, rec *journal.Table) error {
+// look checks a table as of its metadata, and returns what is wrong with it.
+func (s *scrubber) look(ctx context.Context, rec *journal.Table) (found []scrub.Finding, err error) {
 	keys, sizes, err := s.references(ctx, rec)
 	if damaged(err) {
 		kind := scrub.Damaged
 		if errors.Is(err, objstore.ErrNotFound) {
 			kind = scrub.Lost
 		}
-		return s.unlessMoved(ctx, c, rec, func() { s.rep.Add(kind, rec.ID().Root(), fmt.Sprintf("table %s: %v", rec.TableName(), err)) })
+		return []scrub.Finding{{Kind: kind, Key: rec.ID().Root(), What: fmt.Sprintf("table %s: %v", rec.TableName(), err)}}, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var lost []string
 	check := func(key string) error {
 		o, ok := s.there[key]
 		if !ok { // it may have been written since
+			var err error
 			if o, err = s.store.Head(ctx, key); errors.Is(err, objstore.ErrNotFound) {
-				lost = append(lost, key)
+				found = append(found, scrub.Finding{Kind: scrub.Lost, Key: key, What: fmt.Sprintf("table %s names it and it is not there", rec.TableName())})
 				return nil
 			} else if err != nil {
 				return err
 			}
 		}
 		if size, ok := sizes[key]; ok && o.Size != size {
-			s.rep.Add(scrub.Damaged, key, fmt.Sprintf("it has %d bytes, table %s says %d", o.Size, rec.TableName(), size))
+			found = append(found, scrub.Finding{Kind: scrub.Damaged, Key: key, What: fmt.Sprintf("it has %d bytes, table %s says %d", o.Size, rec.TableName(), size)})
 		}
 		return nil
 	}
 	for key := range keys {
 		s.named[key] = true
 		if err := check(key); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for key := range sizes {
-		err := check(key + companionSuffixes[0])
-		if err == nil && s.deep {
-			err = s.tids(ctx, key+companionSuffixes[0])
+		if err := check(key + companionSuffixes[0]); err != nil {
+			return nil, err
 		}
-		if err != nil {
-			return err
+		if s.deep {
+			bad, err := s.tids(ctx, key+companionSuffixes[0])
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, bad...)
 		}
 	}
-	if len(lost) == 0 {
-		return nil
-	}
-	return s.unlessMoved(ctx, c, rec, func() {
-		for _, key := range lost {
-			s.rep.Add(scrub.Lost, key, fmt.Sprintf("table %s names it and it is not there", rec.TableName()))
-		}
-	})
+	return found, nil
 }
 
 // tids reads a TID set. That it may not be there has been noted.
-func (s *scrubber) tids(ctx context.Context, key string) error {
+func (s *scrubber) tids(ctx context.Context, key string) ([]scrub.Finding, error) {
 	b, _, err := s.store.Get(ctx, key)
 	if errors.Is(err, objstore.ErrNotFound) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := tidset.Decode(b); err != nil {
-		s.rep.Add(scrub.Damaged, key, err.Error())
+		return []scrub.Finding{{Kind: scrub.Damaged, Key: key, What: err.Error()}}, nil
 	}
-	return nil
-}
-
-// unlessMoved notes something unless the table has been published again since, which may have let go of what is not there.
-func (s *scrubber) unlessMoved(ctx context.Context, c *Catalog, rec *journal.Table, note func()) error {
-	if err := c.Refresh(ctx); err != nil {
-		return err
-	}
-	c.mu.RLock()
-	t, now := c.state.tables[rec.ID()], journal.Table{Version: journal.Version{Dropped: true}}
-	if t != nil {
-		now = t.rec
-	}
-	c.mu.RUnlock()
-	switch {
-	case now.Dropped:
-		return nil
-	case now.Metadata != rec.Metadata:
-		return s.table(ctx, c, &now)
-	}
-	note()
-	return nil
+	return nil, nil
 }

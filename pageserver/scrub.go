@@ -75,7 +75,7 @@ func (s *scrubber) named(ctx context.Context) error {
 		}
 	}
 	for _, l := range append(s.authority.layers, s.authority.retired...) {
-		s.rep.Reading(s.prefix + l.Name)
+		s.rep.Reading()
 		if err := s.object(ctx, l.Name, l.Size, func() error { return s.layer(ctx, l) }); err != nil {
 			return err
 		}

@@ -64,11 +64,7 @@ func (f *basebackupFlags) run(cmd *cobra.Command) (err error) {
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	options.History = p.history(p.WALTimeline())
-	sink := progress.Discard
-	if isTerminal(cmd.ErrOrStderr()) {
-		sink = progress.NewBars(cmd.ErrOrStderr())
-	}
-	bar := sink.Start("base backup", 0, progress.Bytes)
+	bar := bars(cmd.ErrOrStderr()).Start("base backup", 0, progress.Bytes)
 	options.Progress = bar.Set
 	r, err := basebackup.Write(cmd.Context(), p.Timeline, target, options)
 	bar.Done(err)

@@ -38,7 +38,9 @@ func scrubCommand() *cobra.Command {
 			return err
 		}
 		defer func() { err = errors.Join(err, store.Close()) }()
-		rep, err := scrubStore(cmd.Context(), store, deep)
+		bar := bars(cmd.ErrOrStderr()).Start("scrub", 0, progress.Items)
+		rep, err := scrubStore(cmd.Context(), store, deep, func() { bar.Add(1) })
+		bar.Done(err)
 		if err != nil {
 			return fmt.Errorf("store %s: %w", url, err)
 		}
@@ -55,8 +57,8 @@ func scrubCommand() *cobra.Command {
 	return cmd
 }
 
-func scrubStore(ctx context.Context, store objstore.Store, deep bool) (*scrub.Report, error) {
-	rep := &scrub.Report{Findings: []scrub.Finding{}}
+func scrubStore(ctx context.Context, store objstore.Store, deep bool, reading func()) (*scrub.Report, error) {
+	rep := &scrub.Report{Findings: []scrub.Finding{}, Progress: reading}
 	for _, check := range []func() error{
 		func() error { return archive.Scrub(ctx, store, deep, rep) },
 		func() error { return pageserver.Scrub(ctx, store, deep, rep) },
@@ -68,6 +70,14 @@ func scrubStore(ctx context.Context, store objstore.Store, deep bool) (*scrub.Re
 	}
 	rep.Sort()
 	return rep, nil
+}
+
+// bars draw progress on a terminal, and nothing elsewhere.
+func bars(stderr io.Writer) progress.Sink {
+	if isTerminal(stderr) {
+		return progress.NewBars(stderr)
+	}
+	return progress.Discard
 }
 
 func printScrub(w io.Writer, r *scrub.Report) {

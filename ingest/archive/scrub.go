@@ -40,8 +40,12 @@ func Scrub(ctx context.Context, store objstore.Store, deep bool, rep *scrub.Repo
 	case err != nil:
 		return err
 	}
+	var behind pg.LSN // start of what lies furthest behind
 	for _, o := range all {
-		a.scrubObject(o, began, rep)
+		behind = max(behind, a.scrubObject(o, began, rep))
+	}
+	if err := a.scrubGap(ctx, behind, rep); err != nil {
+		return err
 	}
 	if !deep {
 		return nil
@@ -49,10 +53,39 @@ func Scrub(ctx context.Context, store objstore.Store, deep bool, rep *scrub.Repo
 	return a.scrubRecords(ctx, rep)
 }
 
-// scrubObject finds objects behind a gap, and those of no use.
-func (a *Archive) scrubObject(o objstore.ObjectInfo, began time.Time, rep *scrub.Report) {
+// How long a gap is looked at: segments are uploaded beside each other, and one may be there before the one ahead of it.
+const (
+	gapLooks = 5
+	gapPause = time.Second
+)
+
+// scrubGap notes WAL that is missing before what starts at behind.
+func (a *Archive) scrubGap(ctx context.Context, behind pg.LSN, rep *scrub.Report) error {
+	for range gapLooks {
+		if behind <= a.ArchivedLSN() {
+			return nil
+		}
+		select {
+		case <-time.After(gapPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		end, err := a.findEnd(ctx)
+		if err != nil {
+			return err
+		}
+		a.archived.Store(uint64(end))
+	}
+	if at := a.ArchivedLSN(); behind > at {
+		rep.Add(scrub.Lost, segmentKey(a.base.Timeline, at, a.base.SegmentSize), fmt.Sprintf("WAL from %s on is not there, or not whole, and there is more behind it", at))
+	}
+	return nil
+}
+
+// scrubObject looks at one object of WAL and returns where it starts, if it is one of the newest timeline.
+func (a *Archive) scrubObject(o objstore.ObjectInfo, began time.Time, rep *scrub.Report) (start pg.LSN) {
 	if strings.HasPrefix(o.Key, basePrefix) || strings.HasSuffix(o.Key, ".history") {
-		return
+		return 0
 	}
 	for _, tli := range a.history.Line() {
 		start, stop, sealed, ok := parseKey(o.Key, tli, a.base.SegmentSize)
@@ -66,14 +99,16 @@ func (a *Archive) scrubObject(o objstore.ObjectInfo, began time.Time, rep *scrub
 		switch {
 		case o.Size != want:
 			rep.Add(scrub.Damaged, o.Key, fmt.Sprintf("it has %d bytes, its name says %d", o.Size, want))
-		case tli == a.base.Timeline && start > a.ArchivedLSN():
-			rep.Add(scrub.Lost, o.Key, fmt.Sprintf("WAL from %s to %s, before it, is not there", a.ArchivedLSN(), start))
 		case stop <= a.base.LSN:
 			rep.Unnamed(o, began)
 		}
-		return
+		if tli == a.base.Timeline {
+			return start
+		}
+		return 0
 	}
 	rep.Unnamed(o, began)
+	return 0
 }
 
 // scrubRecords reads all WAL.
@@ -98,7 +133,7 @@ func (a *Archive) scrubRecords(ctx context.Context, rep *scrub.Report) error {
 		}
 		if at := rec.LSN.SegmentStart(a.base.SegmentSize); at != segment {
 			segment = at
-			rep.Reading(segmentKey(a.history.FileAt(at, a.base.SegmentSize), at, a.base.SegmentSize))
+			rep.Reading()
 		}
 	}
 }

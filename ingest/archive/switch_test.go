@@ -122,6 +122,12 @@ func TestSwitchTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	readAll(t, reopen(t, store, w))
+	lines := strings.SplitAfter(text, "\n")
+	for tli, want := range map[pg.TimelineID]string{1: "", 2: lines[0], 3: text} {
+		if got := reopen(t, store, w).HistoryFile(tli); got != want {
+			t.Errorf("history file of timeline %d: %q, want %q", tli, got, want)
+		}
+	}
 }
 
 func TestSwitchRefused(t *testing.T) {

@@ -35,14 +35,14 @@ type Finding struct {
 
 // Report adds up. Its methods are not for concurrent use.
 type Report struct {
-	Objects     int64        `json:"objects"` // looked at
-	Bytes       int64        `json:"bytes"`   // of them
-	Lost        int64        `json:"lost"`
-	Damaged     int64        `json:"damaged"`
-	Orphans     int64        `json:"orphans"`
-	OrphanBytes int64        `json:"orphan_bytes"`
-	Findings    []Finding    `json:"findings"` // at most 1,000 of a kind
-	Progress    func(string) `json:"-"`        // told what is read, if set
+	Objects     int64     `json:"objects"` // looked at
+	Bytes       int64     `json:"bytes"`   // of them
+	Lost        int64     `json:"lost"`
+	Damaged     int64     `json:"damaged"`
+	Orphans     int64     `json:"orphans"`
+	OrphanBytes int64     `json:"orphan_bytes"`
+	Findings    []Finding `json:"findings"` // at most 1,000 of a kind
+	Progress    func()    `json:"-"`        // called for each layer, segment and table that is read, if set
 }
 
 // OK says that everything that is needed is there.
@@ -54,10 +54,10 @@ func (r *Report) Saw(o objstore.ObjectInfo) {
 	r.Bytes += o.Size
 }
 
-// Reading tells what is read.
-func (r *Report) Reading(what string) {
+// Reading says that one more layer, segment or table is being read.
+func (r *Report) Reading() {
 	if r.Progress != nil {
-		r.Progress(what)
+		r.Progress()
 	}
 }
 
@@ -73,7 +73,13 @@ func (r *Report) Unnamed(o objstore.ObjectInfo, now time.Time) {
 }
 
 func (r *Report) add(f Finding) {
-	n := map[Kind]*int64{Lost: &r.Lost, Damaged: &r.Damaged, Orphan: &r.Orphans}[f.Kind]
+	n := &r.Orphans
+	switch f.Kind {
+	case Lost:
+		n = &r.Lost
+	case Damaged:
+		n = &r.Damaged
+	}
 	if *n++; *n <= listedMax {
 		r.Findings = append(r.Findings, f)
 	}
