@@ -40,8 +40,9 @@ func (g Target) String() string {
 }
 
 // OpenPast opens a timeline as it was at the newest point that is not behind the target, from where Replay leads to what it returns as
-// the target: that of a branch is not behind the branch's LSN. What it writes goes into scratch and the store stays as it is: any number of processes may look at the past of a timeline that
-// another one goes on with. Layers that leave the history meanwhile are missed, with an error.
+// the target: that of a branch is not behind the branch's LSN. What it writes goes into scratch and the store stays as it is: any
+// number of processes may look at the past of a timeline that another one goes on with. Layers that leave the history meanwhile are
+// missed, with an error.
 func OpenPast(ctx context.Context, o Options, to Target, scratch objstore.Store) (*Timeline, Target, error) {
 	if o.Store == nil {
 		return nil, to, errors.New("page store needs an object store")

@@ -177,6 +177,20 @@ func TestTargets(t *testing.T) {
 			t.Errorf("%s: %d records, want %d: %v", c.to, n, c.want, err)
 		}
 	}
+	for _, c := range []struct {
+		to         Target
+		seen       pg.LSN
+		consistent pg.LSN
+		want       error
+	}{
+		{Target{}, tl.redoLSN, tl.redoLSN, nil}, {Target{LSN: tl.redoLSN + 8}, tl.redoLSN + 8, tl.redoLSN, nil},
+		{Target{LSN: tl.redoLSN + 8}, tl.redoLSN + 7, tl.redoLSN, ErrBeyondWAL}, {Target{}, tl.redoLSN, tl.redoLSN + 1, ErrBeforeHistory},
+	} {
+		tl.consistent = c.consistent
+		if err := tl.arrived(c.to, c.seen); !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
+			t.Errorf("%s with WAL to %s, consistent from %s on: %v", c.to, c.seen, c.consistent, err)
+		}
+	}
 	recs[1].Main = recs[1].Main[:4]
 	if _, err := before(recs, Target{Time: at(9)}); !errors.Is(err, pg.ErrCorrupt) {
 		t.Errorf("a commit cut short: %v", err)

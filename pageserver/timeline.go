@@ -39,8 +39,7 @@ type Options struct {
 	Branch      string // default "main"
 	MemoryBytes int64  // for pages and what is cached of layers; default 512 MiB, at least 32 MiB
 	History     History
-	CacheDir    string // a local folder for layers of a remote store; a directory store is read in place and needs none
-	Workers     int    // goroutines that redo the pages of a batch beside the caller of ApplyBatch; default 0, the caller does it
+	Workers     int // goroutines that redo the pages of a batch beside the caller of ApplyBatch; default 0, the caller does it
 	Logger      *slog.Logger
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -113,7 +112,7 @@ func (s *Server) durable() (lsn pg.LSN) {
 
 func (s *Server) pageOptions() pageserver.Options {
 	return pageserver.Options{
-		Store: s.store, MemoryBytes: s.pagesMemory(), Workers: pageserver.DefaultWorkers(), CacheDir: filepath.Join(s.cfg.DataDir, "layers"), Logger: s.log,
+		Store: s.store, MemoryBytes: s.pagesMemory(), Workers: pageserver.DefaultWorkers(), Logger: s.log,
 		History: pageserver.History{Window: s.cfg.History.Window, BytesMax: int64(s.cfg.History.MaxWAL)},
 	}
 }
