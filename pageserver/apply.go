@@ -36,6 +36,7 @@ func (t *Timeline) Apply(ctx context.Context, rec *wal.Record) error {
 		return &pg.CorruptError{LSN: rec.LSN, What: fmt.Sprintf("record applied again: the timeline is at %s", t.redoLSN)}
 	}
 	t.settle()
+	t.applying = rec.End
 	if t.memo.Load() != nil {
 		t.memo.Store(nil)
 	}
@@ -190,6 +191,7 @@ func (t *Timeline) finishBlocks(rec *wal.Record) {
 		t.arena.frames[tc.id].state &^= framePinned
 		if tc.result == redo.Changed {
 			t.noteChanged(tc, rec, rows && (rec.RMID != wal.RMXLog || isHeap(t.arena.page(tc.id))))
+			t.copyImage(tc)
 		} else {
 			t.finishUnchanged(rec, tc)
 		}
@@ -217,6 +219,7 @@ func (t *Timeline) noteChanged(tc *touch, rec *wal.Record, rows bool) {
 		t.resized(f)
 	}
 	t.markDirty(tc.id)
+	t.noteRedo(tc, rec)
 	if rows && f.num == pg.MainFork {
 		t.noteRows(&t.arena.frames[tc.id], rec.XID)
 	}

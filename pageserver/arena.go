@@ -29,6 +29,8 @@ type frame struct {
 	flushPos uint32 // position in the flush under way
 	lastXID  pg.XID // transaction whose block list has this block
 	gen      uint32 // generation of the lake's dirty set that has this block
+	noted    uint32 // number in Timeline.deltas, 0: not changed since the last flush began
+	chain    uint16 // records since the last image of the page, or since it was made from nothing
 	state    uint8
 }
 

@@ -158,6 +158,7 @@ func (t *Timeline) makeRunRoom(ctx context.Context, need int) error {
 func (t *Timeline) begin(ctx context.Context, rec *wal.Record) error {
 	s := t.run
 	s.from, s.made = len(s.touched), s.made[:0]
+	t.applying = rec.End
 	if rec.RMID == wal.RMXact {
 		return t.beginXact(ctx, rec)
 	}

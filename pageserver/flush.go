@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/pageserver/delta"
 	"github.com/tarn-db/tarn/pageserver/key"
 )
 
@@ -76,6 +77,7 @@ type flushJob struct {
 	lsn     pg.LSN
 	entries []flushEntry // in key order
 	state   *savedState
+	deltas  *delta.Log     // what leads from the flush before to lsn; nil if no history is kept
 	clones  []*layerObject // layers that are in the store and not yet in the index
 	alive   directory      // what a merge after this flush may keep
 
@@ -94,7 +96,12 @@ func (j *flushJob) passed(pos uint32) bool { return j.written.Load() > pos }
 
 // roomy says that makeRoom has nothing to do.
 func (t *Timeline) roomy(need int) bool {
-	return t.arena.dirty <= t.arena.limit*2/5 && t.arena.available() >= need
+	return !t.wantsFlush() && t.arena.available() >= need && !t.deltasFull()
+}
+
+// wantsFlush says that it is time for a flush.
+func (t *Timeline) wantsFlush() bool {
+	return t.arena.dirty > t.arena.limit*2/5 || t.deltas != nil && t.deltas.Bytes() > t.opts.deltaBytes()
 }
 
 // makeRoom sees to it that a record's pages can be brought in, flushing early and waiting for it at last.
@@ -103,11 +110,11 @@ func (t *Timeline) makeRoom(ctx context.Context, need int) error {
 	if need > t.arena.limit {
 		return fmt.Errorf("a record needs %d pages at once and memory is for %d: give it more", need, t.arena.limit)
 	}
-	if t.flush == nil && t.arena.dirty > t.arena.limit*2/5 && time.Now().After(t.flushRetry) {
+	if t.flush == nil && t.wantsFlush() && time.Now().After(t.flushRetry) {
 		t.startFlush()
 	}
 	pause := 50 * time.Millisecond
-	for t.arena.available() < need {
+	for t.arena.available() < need || t.deltasFull() {
 		if t.flush == nil {
 			t.startFlush()
 		}
@@ -182,6 +189,8 @@ func (t *Timeline) startFlush() *flushJob {
 	j := &flushJob{lsn: t.redoLSN, state: t.snapshot(), alive: t.directory(), done: make(chan struct{})}
 	t.collectFrames(j)
 	t.collectValues(j)
+	j.deltas = t.deltas
+	t.beginDeltas()
 	slices.SortFunc(j.entries, func(a, b flushEntry) int { return a.key.Compare(b.key) })
 	for i := range j.entries {
 		if id := j.entries[i].id; id != 0 {
@@ -215,6 +224,7 @@ func (t *Timeline) collectFrames(j *flushJob) {
 			continue // taken away, or listed twice
 		}
 		fr.state = fr.state&^frameDirty | frameFlushing
+		fr.noted, fr.chain = 0, 0
 		t.arena.dirty--
 		t.arena.busy++
 		j.entries = append(j.entries, flushEntry{key: fr.fork.key(fr.blk), id: id})
@@ -292,12 +302,12 @@ func (t *Timeline) integrate() {
 	}
 	for _, f := range j.sizes {
 		if !f.rel.gone {
-			t.resized(f)
+			t.queueSize(f)
 		}
 	}
 	for _, rel := range j.rels {
 		if !rel.gone {
-			t.relationChanged(rel)
+			t.queueRelation(rel)
 		}
 	}
 	for _, loc := range j.dropped {
@@ -306,6 +316,7 @@ func (t *Timeline) integrate() {
 	for _, k := range j.small {
 		t.changedSmall[k] = true
 	}
+	t.returnDeltas(j.deltas)
 	t.flushRetry = time.Now().Add(flushPause)
 	t.flusher.log.Warn("pages could not be made durable; trying again with the next flush", "lsn", j.lsn, "error", j.err)
 }

@@ -48,6 +48,25 @@ func (h History) keep(points []point, head point, branches []Branch) (kept []poi
 	return kept
 }
 
+// window is the LSN from which on every LSN can be read again: of the newest point that the window does not reach behind, if head is the
+// newest.
+func (h History) window(points []point, head point) pg.LSN {
+	if h.Window <= 0 {
+		return head.LSN
+	}
+	oldest := head.Made.Add(-h.Window)
+	for i, p := range points {
+		next := head
+		if i+1 < len(points) {
+			next = points[i+1]
+		}
+		if !next.Made.Before(oldest) && (h.BytesMax <= 0 || int64(head.LSN-next.LSN) < h.BytesMax) {
+			return p.LSN
+		}
+	}
+	return head.LSN
+}
+
 // needs says whether the layer is part of one of the points.
 func needs(points []point, l *layerObject) bool {
 	return slices.ContainsFunc(points, func(p point) bool { return l.at(p.LSN) })
@@ -64,7 +83,21 @@ func (c *contents) prune(h History, head point) (gone []string) {
 			gone = append(gone, p.State)
 		}
 	}
+	from := h.window(c.points, head)
+	for _, p := range slices.Backward(kept) {
+		if p.LSN <= from {
+			from = p.LSN // the point may have been thinned out
+			break
+		}
+	}
 	c.points = kept
+	c.deltas = slices.DeleteFunc(slices.Clone(c.deltas), func(d *layerObject) bool {
+		if d.LSN > from || onBranch(kept, c.branches, d) {
+			return false
+		}
+		gone = append(gone, d.Name)
+		return true
+	})
 	c.retired = slices.DeleteFunc(slices.Clone(c.retired), func(l *layerObject) bool {
 		if needs(kept, l) {
 			return false
@@ -73,6 +106,20 @@ func (c *contents) prune(h History, head point) (gone []string) {
 		return true
 	})
 	return gone
+}
+
+// onBranch says whether a delta layer leads from one of the points to a branch's LSN.
+func onBranch(points []point, branches []Branch, d *layerObject) bool {
+	return slices.ContainsFunc(branches, func(b Branch) bool {
+		if d.from >= b.LSN {
+			return false
+		}
+		i := len(points) - 1
+		for i >= 0 && points[i].LSN > b.LSN {
+			i--
+		}
+		return i >= 0 && d.LSN > points[i].LSN
+	})
 }
 
 // retire takes layers out of the timeline at lsn, where others hold what they held, and returns the names of those that no point needs.

@@ -14,6 +14,7 @@ import (
 	"github.com/tarn-db/tarn/internal/pg/xlrec"
 	"github.com/tarn-db/tarn/pageserver/cluster"
 	"github.com/tarn-db/tarn/pageserver/key"
+	"github.com/tarn-db/tarn/pageserver/layer"
 	"github.com/tarn-db/tarn/pageserver/slru"
 )
 
@@ -45,7 +46,7 @@ func NewImport(ctx context.Context, o Options, info ImportInfo) (*Import, error)
 		return nil, err
 	}
 	t := newTimeline(o)
-	stream, err := newLayerStream(ctx, t.reader, "base", 0)
+	stream, err := newLayerStream(ctx, t.reader, layer.Image, layersFolder, "base", 0)
 	if err != nil {
 		return nil, err
 	}
@@ -266,6 +267,7 @@ func (im *Import) finish(ctx context.Context, start, end pg.LSN) (*Timeline, err
 	t.noteHistory()
 	t.layers.Store(newLayerSet(a.layers))
 	t.resumeLSN.Store(uint64(start))
+	t.beginDeltas()
 	return t, nil
 }
 

@@ -27,7 +27,7 @@ var (
 
 const (
 	indexFormat  = "tarn-timeline"
-	indexVersion = 2 // 1 is read too: it had neither points nor what belongs to them
+	indexVersion = 3 // 1 and 2 are read too: neither had deltas, and 1 had neither points nor what belongs to them
 	indexName    = "index.json"
 )
 
@@ -35,7 +35,7 @@ const (
 // JSON, replaced by conditional put; everything it names was written before and never changes.
 //
 //	format            "tarn-timeline"
-//	version           2
+//	version           3
 //	nonce             of this write: tells a writer whether a put whose answer it lost was its own
 //	postgres_version  major; system_id, as text: it needs all 64 bits
 //	lsn               all layers and the state are as of here; WAL is resumed from here
@@ -44,6 +44,7 @@ const (
 //	layers            objects with their size, LSN, first and last key (hex), number of values and since, the newest first
 //	points            lsn, state, commit_time and made as the index had them formerly, the oldest first
 //	retired           layers that only points still need; until is where they are no longer part of the timeline
+//	deltas            delta layers, the oldest first: each leads from an LSN to its own, and the next begins there
 //	branches          names of LSNs, with their parent and when they were created; the points that lead there are kept
 //
 // A point at an LSN consists of its state and of the layers with since <= LSN that have no until, or one above it. Object names
@@ -58,6 +59,7 @@ type timelineIndex struct {
 	Layers   []indexLayer `json:"layers"`
 	Points   []point      `json:"points,omitempty"`
 	Retired  []indexLayer `json:"retired,omitempty"`
+	Deltas   []indexLayer `json:"deltas,omitempty"`
 	Branches []Branch     `json:"branches,omitempty"`
 }
 
@@ -78,6 +80,7 @@ type indexLayer struct {
 	Values uint64 `json:"values"`
 	Since  pg.LSN `json:"since,omitempty"`
 	Until  pg.LSN `json:"until,omitempty"`
+	From   pg.LSN `json:"from,omitempty"`
 }
 
 // newNonce names an object or a write as no other is named.
@@ -103,6 +106,11 @@ func decodeIndex(data []byte) (x timelineIndex, err error) {
 			return x, &pg.CorruptError{What: fmt.Sprintf("timeline index: layer %q has an end", x.Layers[i].Name)}
 		}
 	}
+	for i, d := range x.Deltas {
+		if d.From >= d.LSN || d.LSN > x.LSN || i > 0 && d.From < x.Deltas[i-1].LSN {
+			return x, &pg.CorruptError{What: fmt.Sprintf("timeline index: delta layer %q is out of order", d.Name)}
+		}
+	}
 	last := pg.LSN(0)
 	for _, p := range x.Points {
 		if p.LSN <= last || p.LSN >= x.LSN || p.State == "" {
@@ -122,7 +130,8 @@ func layerObjects(list []indexLayer) (layers []*layerObject, err error) {
 			return nil, &pg.CorruptError{What: fmt.Sprintf("timeline index: layer %q: %v", l.Name, err)}
 		}
 		layers = append(layers, &layerObject{
-			Name: l.Name, Size: l.Size, LSN: l.LSN, First: first, Last: last, Values: l.Values, since: l.Since, until: l.Until, id: layerIDs.Add(1),
+			Name: l.Name, Size: l.Size, LSN: l.LSN, First: first, Last: last, Values: l.Values,
+			since: l.Since, until: l.Until, from: l.From, id: layerIDs.Add(1),
 		})
 	}
 	return layers, nil
@@ -130,8 +139,8 @@ func layerObjects(list []indexLayer) (layers []*layerObject, err error) {
 
 func indexLayers(layers []*layerObject) []indexLayer {
 	list := make([]indexLayer, 0, len(layers))
-	for _, l := range *newLayerSet(layers) {
-		list = append(list, indexLayer{l.Name, l.Size, l.LSN, hex.EncodeToString(l.First[:]), hex.EncodeToString(l.Last[:]), l.Values, l.since, l.until})
+	for _, l := range layers {
+		list = append(list, indexLayer{l.Name, l.Size, l.LSN, hex.EncodeToString(l.First[:]), hex.EncodeToString(l.Last[:]), l.Values, l.since, l.until, l.from})
 	}
 	return list
 }
@@ -159,13 +168,14 @@ type contents struct {
 	layers   []*layerObject // of the newest point
 	points   []point        // former ones, the oldest first
 	retired  []*layerObject // needed for them alone
+	deltas   []*layerObject // the oldest first
 	branches []Branch       // by name
 }
 
 // named is the names of all of them and of the newest state.
 func (a *authority) named() map[string]bool {
 	named := map[string]bool{a.index.State: true}
-	for _, l := range slices.Concat(a.layers, a.retired) {
+	for _, l := range slices.Concat(a.layers, a.retired, a.deltas) {
 		named[l.Name] = true
 	}
 	for _, p := range a.points {
@@ -194,6 +204,9 @@ func (a *authority) load(ctx context.Context) error {
 	if c.retired, err = layerObjects(x.Retired); err != nil {
 		return err
 	}
+	if c.deltas, err = layerObjects(x.Deltas); err != nil {
+		return err
+	}
 	a.etag, a.index, a.contents = info.ETag, x, c
 	return nil
 }
@@ -209,7 +222,8 @@ const (
 // out which.
 func (a *authority) replace(ctx context.Context, next timelineIndex, c contents) error {
 	next.Format, next.Version, next.Nonce = indexFormat, indexVersion, newNonce()
-	next.Layers, next.Points, next.Retired, next.Branches = indexLayers(c.layers), c.points, indexLayers(c.retired), c.branches
+	next.Layers, next.Points, next.Retired = indexLayers(*newLayerSet(c.layers)), c.points, indexLayers(*newLayerSet(c.retired))
+	next.Deltas, next.Branches = indexLayers(c.deltas), c.branches
 	data, err := json.MarshalIndent(next, "", " ")
 	if err != nil {
 		return fmt.Errorf("timeline index: %w", err)

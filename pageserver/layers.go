@@ -13,7 +13,13 @@ import (
 	"github.com/tarn-db/tarn/pageserver/layer"
 )
 
-// layerObject is an image layer in the store.
+// Folders of layers, below the timeline's.
+const (
+	layersFolder = "layers/"
+	deltasFolder = "deltas/"
+)
+
+// layerObject is an image layer in the store, or a delta layer.
 type layerObject struct {
 	Name   string // object key, relative to the timeline's folder
 	Size   int64  // bytes
@@ -24,7 +30,16 @@ type layerObject struct {
 
 	since pg.LSN // it is part of the timeline at points from here on
 	until pg.LSN // and below here; 0: still
+	from  pg.LSN // of a delta layer: it leads from here to LSN
 	id    uint64 // of the handle, for the cache
+}
+
+// kind is the layer's as the index has it.
+func (l *layerObject) kind() layer.Kind {
+	if l.from != 0 {
+		return layer.Delta
+	}
+	return layer.Image
 }
 
 var layerIDs atomic.Uint64
@@ -79,6 +94,9 @@ func (r *reader) index(ctx context.Context, l *layerObject) (*layer.Index, error
 		return nil, err
 	}
 	f, err := layer.ParseFooter(b, l.Size)
+	if want := l.kind(); err == nil && f.Kind != want {
+		err = &pg.CorruptError{What: fmt.Sprintf("it is of kind %d, the index says %d", f.Kind, want)}
+	}
 	if err == nil && f.LSN != l.LSN {
 		err = &pg.CorruptError{What: fmt.Sprintf("it is of LSN %s, the index says %s", f.LSN, l.LSN)}
 	}
@@ -120,8 +138,8 @@ func (r *reader) group(ctx context.Context, l *layerObject, x *layer.Index, i in
 	return v, nil
 }
 
-// get finds the newest value of k in layers that are not below floor. A value that no layer has is not ok.
-func (r *reader) get(ctx context.Context, set *layerSet, k key.Key, floor pg.LSN) (value []byte, ok bool, err error) {
+// get finds the newest value of k in layers that are not below floor, and the layer's LSN. A value that no layer has is not ok.
+func (r *reader) get(ctx context.Context, set *layerSet, k key.Key, floor pg.LSN) (value []byte, lsn pg.LSN, ok bool, err error) {
 	for _, l := range *set {
 		if l.LSN < floor {
 			break
@@ -129,23 +147,29 @@ func (r *reader) get(ctx context.Context, set *layerSet, k key.Key, floor pg.LSN
 		if l.First.Compare(k) > 0 || l.Last.Compare(k) < 0 {
 			continue
 		}
-		x, err := r.index(ctx, l)
-		if err != nil {
-			return nil, false, err
-		}
-		i, has := x.Find(k)
-		if !has {
-			continue
-		}
-		v, err := r.group(ctx, l, x, i, true, nil)
-		if err != nil {
-			return nil, false, err
-		}
-		if value, ok := v.Get(k); ok {
-			return value, true, nil
+		if value, ok, err = r.valueIn(ctx, l, k); ok || err != nil {
+			return value, l.LSN, ok, err
 		}
 	}
-	return nil, false, nil
+	return nil, 0, false, nil
+}
+
+// valueIn is the layer's value of k.
+func (r *reader) valueIn(ctx context.Context, l *layerObject, k key.Key) (value []byte, ok bool, err error) {
+	x, err := r.index(ctx, l)
+	if err != nil {
+		return nil, false, err
+	}
+	i, has := x.Find(k)
+	if !has {
+		return nil, false, nil
+	}
+	v, err := r.group(ctx, l, x, i, true, nil)
+	if err != nil {
+		return nil, false, err
+	}
+	value, ok = v.Get(k)
+	return value, ok, nil
 }
 
 // each calls fn with the newest value of each key from first to last in any layer, in no order. A layer's keys of one

@@ -122,9 +122,11 @@ func (t *Timeline) truncate(ctx context.Context, rec *wal.Record, r xlrec.RelTru
 	}
 	if vm.last != 0 && redo.TruncateVM(t.arena.page(vm.last), r.Block, rec.End) {
 		t.markDirty(vm.last)
+		t.noteImage(vm.last)
 	}
 	if fsm.last != 0 && redo.TruncateFSM(t.arena.page(fsm.last), r.Block) {
 		t.markDirty(fsm.last)
+		t.noteImage(fsm.last)
 	}
 	for i := range s.touched {
 		t.arena.frames[s.touched[i].id].state &^= framePinned
@@ -212,6 +214,7 @@ func (t *Timeline) drop(loc pg.RelFileLocator) {
 	t.removeRelation(rel)
 	delete(t.dirty, loc)
 	t.dropped[loc] = true
+	t.noteValue(key.OfRelation(loc), nil)
 }
 
 func (t *Timeline) forgetInvalid(loc pg.RelFileLocator) {

@@ -30,7 +30,7 @@ type moment struct {
 func (c *corpus) past(t *testing.T, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 8))
 	mem := objstore.NewMem()
-	o := Options{Store: mem, MemoryBytes: 32 << 20, Workers: int(seed % 3), History: History{Window: 200 * time.Hour}}
+	o := Options{Store: mem, MemoryBytes: 32 << 20, Workers: int(seed % 3), History: History{Window: 200 * time.Hour}, WAL: c.archive(t)}
 	clock := time.Now()
 	tick := func() time.Time { clock = clock.Add(26 * time.Hour); return clock } // just beyond a part of the window: all points stay in it
 	tl := c.importBase(t, o)
@@ -63,7 +63,12 @@ func (c *corpus) past(t *testing.T, seed uint64) {
 		t.Fatal(err)
 	}
 	points := len(tl.flusher.authority.points)
-	reached := 0
+	reached, pages := 0, 0
+	now, err := Open(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer now.Close()
 	for i, m := range seen {
 		past, _, err := OpenPast(context.Background(), o, Target{LSN: m.lsn}, objstore.NewMem())
 		if m.lsn < oldest && errors.Is(err, ErrBeforeHistory) {
@@ -81,11 +86,18 @@ func (c *corpus) past(t *testing.T, seed uint64) {
 			t.Errorf("seed %d: %s from the point at %s: %s at %s, was %s", seed, m.lsn, from, got, past.RedoLSN(), m.digest)
 		}
 		reached++
+		s, err := now.Snapshot(m.lsn + pg.LSN(i%3)) // which need not be where a record ends
+		if err != nil && m.lsn < seen[len(seen)-1].lsn {
+			t.Fatal(err)
+		}
+		if err == nil {
+			pages += compareSnapshot(t, s, past)
+		}
 		if err := past.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	t.Logf("%d moments, %d within the history of %d points from %s on; %d merges", len(seen), reached, points, oldest, merges+tl.Stats().Merges)
+	t.Logf("%d moments, %d within the history of %d points from %s on; %d merges; %d pages of snapshots", len(seen), reached, points, oldest, merges+tl.Stats().Merges, pages)
 	if points < 2 || reached < 2 {
 		t.Errorf("seed %d: nothing to compare", seed)
 	}

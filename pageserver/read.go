@@ -42,7 +42,7 @@ func (t *Timeline) fork(ctx context.Context, rel *relation, num pg.ForkNumber) (
 // lookup reads the newest value of a key from layers at or above floor.
 func (t *Timeline) lookup(ctx context.Context, k key.Key, floor pg.LSN) (value []byte, ok bool, err error) {
 	for range readAttempts {
-		value, ok, err = t.reader.get(ctx, t.layers.Load(), k, floor)
+		value, _, ok, err = t.reader.get(ctx, t.layers.Load(), k, floor)
 		if !errors.Is(err, errVanished) {
 			break
 		}

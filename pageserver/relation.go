@@ -213,17 +213,35 @@ func (t *Timeline) makeRelation(loc pg.RelFileLocator, created pg.LSN) *relation
 	return rel
 }
 
-// relationChanged has the directory entry written by the next flush.
+// relationChanged notes what the record being applied makes of the directory entry.
 func (t *Timeline) relationChanged(rel *relation) {
+	t.queueRelation(rel)
+	if t.deltas != nil {
+		entry := rel.entry()
+		t.noteValue(key.OfRelation(rel.loc), entry.encode())
+	}
+}
+
+// queueRelation has the directory entry written by the next flush.
+func (t *Timeline) queueRelation(rel *relation) {
 	if !rel.queued {
 		rel.queued = true
 		t.changedRels = append(t.changedRels, rel)
 	}
 }
 
-// resized has the fork's size written by the next flush; from now on the fork exists.
+// resized notes what size the record being applied makes the fork; from now on the fork exists.
 func (t *Timeline) resized(f *fork) {
 	f.exists = true
+	t.queueSize(f)
+	if t.deltas != nil {
+		t.scratch = binary.LittleEndian.AppendUint32(t.scratch[:0], uint32(f.size))
+		t.noteValue(f.key(key.SizeBlock), t.scratch)
+	}
+}
+
+// queueSize has the fork's size written by the next flush.
+func (t *Timeline) queueSize(f *fork) {
 	if !f.queued {
 		f.queued = true
 		t.changedSizes = append(t.changedSizes, f)

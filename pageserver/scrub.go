@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tarn-db/tarn/internal/objstore"
@@ -74,7 +75,7 @@ func (s *scrubber) named(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, l := range append(s.authority.layers, s.authority.retired...) {
+	for _, l := range slices.Concat(s.authority.layers, s.authority.retired, s.authority.deltas) {
 		s.rep.Reading()
 		if err := s.object(ctx, l.Name, l.Size, func() error { return s.layer(ctx, l) }); err != nil {
 			return err

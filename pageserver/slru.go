@@ -94,6 +94,7 @@ func (t *Timeline) finishSLRUs() {
 	if len(s.changes) == 0 {
 		return
 	}
+	others := t.noteSLRUs()
 	for i := range s.changes {
 		c := &s.changes[i]
 		f := t.slruFork(c.Kind)
@@ -114,6 +115,9 @@ func (t *Timeline) finishSLRUs() {
 		t.markDirty(id)
 	}
 	t.slruSets = s.sets
+	if others {
+		t.noteSettings()
+	}
 	s.slru, s.changes = s.slru[:0], s.changes[:0]
 }
 

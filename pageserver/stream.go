@@ -20,10 +20,10 @@ type layerStream struct {
 
 var errAborted = errors.New("layer given up")
 
-// newLayerStream begins a layer object named after what.
-func newLayerStream(ctx context.Context, r *reader, what string, lsn pg.LSN) (*layerStream, error) {
+// newLayerStream begins a layer object in a folder, named after what.
+func newLayerStream(ctx context.Context, r *reader, kind layer.Kind, folder, what string, lsn pg.LSN) (*layerStream, error) {
 	from, to := io.Pipe()
-	s := &layerStream{name: fmt.Sprintf("layers/%s-%s", what, newNonce()), pipe: to, done: make(chan error, 1)}
+	s := &layerStream{name: fmt.Sprintf("%s%s-%s", folder, what, newNonce()), pipe: to, done: make(chan error, 1)}
 	go func() {
 		_, err := r.store.PutStream(ctx, r.prefix+s.name, from)
 		if err == nil {
@@ -35,7 +35,7 @@ func newLayerStream(ctx context.Context, r *reader, what string, lsn pg.LSN) (*l
 		s.done <- err
 	}()
 	var err error
-	if s.Writer, err = layer.NewWriter(to, lsn); err != nil {
+	if s.Writer, err = layer.NewWriter(to, kind, lsn); err != nil {
 		s.abort()
 		return nil, fmt.Errorf("write layer: %w", err)
 	}
@@ -62,13 +62,18 @@ func (s *layerStream) abort() {
 	<-s.done
 }
 
-// writeLayer streams one new layer object into the store.
+// writeLayer streams one new image layer into the store.
 func (t *Timeline) writeLayer(ctx context.Context, lsn pg.LSN, fill func(*layer.Writer) error) (*layerObject, error) {
-	s, err := newLayerStream(ctx, t.reader, fmt.Sprintf("%016X", uint64(lsn)), lsn)
+	s, err := newLayerStream(ctx, t.reader, layer.Image, layersFolder, fmt.Sprintf("%016X", uint64(lsn)), lsn)
 	if err != nil {
 		return nil, err
 	}
-	if err := fill(s.Writer); err != nil {
+	return s.fill(fill)
+}
+
+// fill completes the layer with what fn adds to it.
+func (s *layerStream) fill(fn func(*layer.Writer) error) (*layerObject, error) {
+	if err := fn(s.Writer); err != nil {
 		s.abort()
 		return nil, fmt.Errorf("write layer: %w", err)
 	}

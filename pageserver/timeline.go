@@ -16,9 +16,9 @@ import (
 	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
-	"github.com/tarn-db/tarn/internal/pg/control"
 	"github.com/tarn-db/tarn/internal/pg/xlrec"
 	"github.com/tarn-db/tarn/pageserver/cluster"
+	"github.com/tarn-db/tarn/pageserver/delta"
 	"github.com/tarn-db/tarn/pageserver/key"
 	"github.com/tarn-db/tarn/pageserver/redo"
 	"github.com/tarn-db/tarn/pageserver/slru"
@@ -41,6 +41,7 @@ type Options struct {
 	History     History
 	Workers     int // goroutines that redo the pages of a batch beside the caller of ApplyBatch; default 0, the caller does it
 	Logger      *slog.Logger
+	WAL         WAL // the archive, for snapshots; nil: there are none
 }
 
 const (
@@ -87,6 +88,7 @@ func (o *Options) prefix() string { return "timelines/" + o.Branch + "/" }
 type Timeline struct {
 	opts   Options
 	reader *reader
+	wal    *walReader // nil without Options.WAL
 	arena  *arena
 	env    redo.Env
 
@@ -147,6 +149,11 @@ type Timeline struct {
 	flush      *flushJob // under way, or done and not integrated
 	flushRetry time.Time // no flush by itself before: one has failed
 
+	// What leads from the last flush to here, to be written by the next one; nil if no history is kept.
+	deltas   *delta.Log
+	applying pg.LSN // where the record being applied ends
+	scratch  []byte // a value
+
 	apply   applyState
 	runs    [2]run
 	run     *run // whose records are being applied: one of runs
@@ -156,10 +163,14 @@ type Timeline struct {
 }
 
 func newTimeline(o Options) *Timeline {
+	deltas := int64(0)
+	if o.History.Window > 0 {
+		deltas = 2 * o.deltaBytes()
+	}
 	t := &Timeline{
 		opts:   o,
 		reader: &reader{store: o.Store, prefix: o.prefix(), cache: newCache(o.MemoryBytes / 4)},
-		arena:  newArena(o.MemoryBytes * 3 / 4),
+		arena:  newArena(o.MemoryBytes*3/4 - deltas),
 		rels:   map[pg.RelFileLocator]*relation{}, small: map[key.Key][]byte{}, storedSmall: map[key.Key]bool{}, relMaps: map[pg.OID]map[pg.OID]pg.OID{},
 		invalid: map[key.Key]pg.LSN{}, prepared: map[pg.XID][]pg.XID{},
 		dirty: DirtySet{}, gen: 1, open: map[pg.XID]*openXact{},
@@ -168,6 +179,9 @@ func newTimeline(o Options) *Timeline {
 	for i := range t.slrus {
 		t.slrus[i] = &relation{loc: pg.RelFileLocator{Spc: pg.OID(i)}, kind: key.SLRU}
 		t.slrus[i].forks[pg.MainFork].Store(&fork{rel: t.slrus[i], exists: true})
+	}
+	if o.WAL != nil {
+		t.wal = &walReader{wal: o.WAL, cache: t.reader.cache, id: layerIDs.Add(1), major: func() pg.Major { return t.major }}
 	}
 	t.run = &t.runs[0]
 	t.layers.Store(newLayerSet(nil))
@@ -190,121 +204,13 @@ func open(ctx context.Context, o Options, load func(*authority, context.Context)
 	return t, nil
 }
 
-func (t *Timeline) load(ctx context.Context, load func(*authority, context.Context) error) error {
-	a := &t.flusher.authority
-	if err := load(a, ctx); err != nil {
-		return err
-	}
-	t.major, t.systemID = a.index.Major, a.index.SystemID
-	t.layers.Store(newLayerSet(a.layers))
-	data, _, err := t.opts.Store.Get(ctx, t.reader.prefix+a.index.State)
-	if err != nil {
-		return fmt.Errorf("read the timeline's state: %w", err)
-	}
-	s, err := decodeState(data)
-	if err != nil {
-		return err
-	}
-	if s.LSN != a.index.LSN {
-		return &pg.CorruptError{LSN: s.LSN, What: fmt.Sprintf("timeline state is not of %s, as the index says", a.index.LSN)}
-	}
-	if err := t.loadDirectory(ctx); err != nil {
-		return err
-	}
-	if err := t.restore(ctx, &s); err != nil {
-		return err
-	}
-	t.resumeLSN.Store(uint64(s.LSN))
-	t.noteHistory()
-	t.updateEnv()
-	return nil
-}
-
-// loadDirectory reads the relation directory and the small values.
-func (t *Timeline) loadDirectory(ctx context.Context) error {
-	set := t.layers.Load()
-	first := key.Make(key.Relation, pg.RelFileLocator{}, 0, 0)
-	last := key.Make(key.Relation, pg.RelFileLocator{Spc: 1<<32 - 1, DB: 1<<32 - 1, Rel: 1<<32 - 1}, pg.InitFork, key.SizeBlock)
-	err := t.reader.each(ctx, set, first, last, func(k key.Key, value []byte, _ pg.LSN) error {
-		if len(value) == 0 {
-			return nil
-		}
-		d, err := decodeDirectoryEntry(k, value)
-		if err != nil {
-			return err
-		}
-		rel := &relation{loc: k.Rel(), created: d.created, opaque: d.opaque}
-		if rel.opaque {
-			t.stats.opaque++
-		}
-		for i := range d.cuts {
-			if len(d.cuts[i]) > 0 {
-				rel.cuts = &d.cuts
-			}
-		}
-		t.rels[rel.loc] = rel
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	first = key.Make(key.RelMap, pg.RelFileLocator{}, 0, 0)
-	last = key.Make(key.Control, pg.RelFileLocator{Spc: 1<<32 - 1, DB: 1<<32 - 1, Rel: 1<<32 - 1}, pg.InitFork, key.SizeBlock)
-	return t.reader.each(ctx, set, first, last, func(k key.Key, value []byte, _ pg.LSN) error {
-		if len(value) == 0 {
-			return nil
-		}
-		return t.loadSmall(k, append([]byte(nil), value...))
-	})
-}
-
-// loadSmall takes over a value that is not a page and what follows from it.
-func (t *Timeline) loadSmall(k key.Key, value []byte) error {
-	switch k.Kind() {
-	case key.RelMap:
-		if err := t.parseRelMap(k.Rel().DB, value); err != nil {
-			return err
-		}
-	case key.TwoPhase:
-		p, err := xlrec.DecodePrepare(t.major, value)
-		if err != nil {
-			return err
-		}
-		t.notePrepared(p)
-	}
-	t.small[k], t.storedSmall[k] = value, true
-	return nil
-}
-
-// setSmall changes such a value; nil removes it.
-func (t *Timeline) setSmall(k key.Key, value []byte) {
-	if value == nil {
-		delete(t.small, k)
-		if !t.storedSmall[k] {
-			delete(t.changedSmall, k) // prepared and ended between two flushes
-			return
-		}
-	} else {
-		t.small[k] = value
-	}
-	t.changedSmall[k] = true
-}
-
-func (t *Timeline) parseRelMap(db pg.OID, file []byte) error {
-	entries, err := control.ParseRelMap(t.major, file)
-	if err != nil {
-		return fmt.Errorf("database %d: %w", db, err)
-	}
-	m := make(map[pg.OID]pg.OID, len(entries))
-	for _, e := range entries {
-		m[e.OID] = e.File
-	}
-	t.relMaps[db] = m
-	return nil
-}
-
 // updateEnv follows settings of the primary that redo depends on (XLogHintBitIsNeeded).
-func (t *Timeline) updateEnv() { t.env.HintsLogged = t.checksums || t.live.Settings.WALLogHints }
+func (t *Timeline) updateEnv() {
+	if hints := t.checksums || t.live.Settings.WALLogHints; hints != t.env.HintsLogged {
+		t.env.HintsLogged = hints
+		t.noteSettings()
+	}
+}
 
 // RedoLSN is the end of the last record applied.
 func (t *Timeline) RedoLSN() pg.LSN { return t.redoLSN }

@@ -14,10 +14,12 @@ type touch struct {
 	fork   *fork
 	blk    pg.BlockNumber
 	fresh  bool // the frame was brought in for this record
+	again  bool // the record has another touch of the page before this one
 	rec    *wal.Record
 	ref    *wal.BlockRef  // what the record does to it: redo of this reference,
 	vm     *redo.VMChange // or this change of a visibility map
 	result redo.Result
+	image  *[pg.BlockSize]byte // where what the page is then is copied, nil: nowhere
 }
 
 // touchAll brings in the pages a record names, and the visibility map pages it means without naming them.
@@ -63,7 +65,7 @@ func (t *Timeline) touchBlock(ctx context.Context, rec *wal.Record, b *wal.Block
 	if err == nil && tc.ref == nil {
 		tc.rec, tc.ref = rec, b
 	} else if err == nil { // one block named twice
-		t.run.touched = append(t.run.touched, touch{id: tc.id, fork: f, blk: b.Block, rec: rec, ref: b})
+		t.run.touched = append(t.run.touched, touch{id: tc.id, fork: f, blk: b.Block, again: true, rec: rec, ref: b})
 	}
 	return err
 }
@@ -86,7 +88,7 @@ func (t *Timeline) touchVM(ctx context.Context, rec *wal.Record, c *redo.VMChang
 	if err == nil && tc.ref == nil && tc.vm == nil {
 		tc.rec, tc.vm = rec, c
 	} else if err == nil { // two changes on one page of the map
-		t.run.touched = append(t.run.touched, touch{id: tc.id, fork: f, blk: blk, rec: rec, vm: c})
+		t.run.touched = append(t.run.touched, touch{id: tc.id, fork: f, blk: blk, again: true, rec: rec, vm: c})
 	}
 	return err
 }

@@ -124,9 +124,11 @@ func (t *Timeline) land() {
 // redoTouches redoes the touches that list names.
 func (t *Timeline) redoTouches(r *run, list []uint32) (*wal.Record, error) {
 	for _, i := range list {
-		if err := t.redoOne(&r.touched[i], true); err != nil {
-			return r.touched[i].rec, err
+		tc := &r.touched[i]
+		if err := t.redoOne(tc, true); err != nil {
+			return tc.rec, err
 		}
+		t.copyImage(tc)
 	}
 	return nil, nil
 }

@@ -21,6 +21,10 @@ func (t *Timeline) write(ctx context.Context, j *flushJob) error {
 		}
 		added = append(added, l)
 	}
+	leading, err := t.writeDeltas(ctx, j)
+	if err != nil {
+		return err
+	}
 	body, err := j.state.encode()
 	if err != nil {
 		return err
@@ -36,9 +40,12 @@ func (t *Timeline) write(ctx context.Context, j *flushJob) error {
 	next := timelineIndex{Major: t.major, SystemID: t.systemID, point: point{j.lsn, state, j.state.CommitTime, f.now().UTC()}}
 	c, gone := f.authority.contents, []string(nil)
 	for _, l := range added {
-		l.since = j.lsn
+		l.since = l.LSN
 	}
 	c.layers = append(slices.Clone(c.layers), added...)
+	if leading != nil {
+		c.deltas = append(slices.Clone(c.deltas), leading)
+	}
 	if old.State != "" && old.LSN < j.lsn {
 		c.points = append(slices.Clone(c.points), old)
 	} else if old.State != "" {
@@ -115,7 +122,7 @@ func (t *Timeline) clean(ctx context.Context) {
 		named[r.name] = true
 	}
 	var orphans []string
-	for _, folder := range []string{"layers/", "state/"} {
+	for _, folder := range []string{layersFolder, deltasFolder, "state/"} {
 		err := t.opts.Store.List(ctx, t.reader.prefix+folder, func(o objstore.ObjectInfo) error {
 			if name := o.Key[len(t.reader.prefix):]; !named[name] && now.Sub(o.ModTime) > orphanAge {
 				orphans = append(orphans, o.Key)

@@ -33,7 +33,7 @@ func (a *Archive) NewReader(ctx context.Context) *Reader { return &Reader{archiv
 // what the store said.
 func (r *Reader) ReadAt(lsn pg.LSN, dst []byte) (int, error) {
 	if lsn < r.start || lsn >= r.start+pg.LSN(len(r.buf)) {
-		buf, err := r.archive.fetch(r.ctx, lsn)
+		buf, err := r.archive.fetch(r.ctx, lsn, readAhead)
 		if err != nil {
 			return 0, fmt.Errorf("WAL archive at %s: %w", lsn, err)
 		}
@@ -41,6 +41,19 @@ func (r *Reader) ReadAt(lsn pg.LSN, dst []byte) (int, error) {
 	}
 	return copy(dst, r.buf[lsn-r.start:]), nil
 }
+
+// ReadAt copies archived WAL from lsn on into dst, at most len(dst) bytes, by a request of its own: for reads here and there. It may be
+// called at any time. Errors are those of Reader.ReadAt.
+func (a *Archive) ReadAt(ctx context.Context, lsn pg.LSN, dst []byte) (int, error) {
+	b, err := a.fetch(ctx, lsn, int64(len(dst)))
+	if err != nil {
+		return 0, fmt.Errorf("WAL archive at %s: %w", lsn, err)
+	}
+	return copy(dst, b), nil
+}
+
+// SegmentSize is the length of the archive's segments, bytes.
+func (a *Archive) SegmentSize() int64 { return a.Base().SegmentSize }
 
 // HistoryFile is the text of the history file of the archive's timeline, or of one that leads to it; empty of the first. A server's holds
 // that of the timeline it came from, whole, and one line more.
@@ -85,10 +98,10 @@ var errMoved = errors.New("the object has given way to another")
 // finds it unless it is lost, or this is another process that reads far more slowly than WAL comes.
 const fetchTries = 4
 
-// fetch reads from lsn on.
-func (a *Archive) fetch(ctx context.Context, lsn pg.LSN) ([]byte, error) {
+// fetch reads from lsn on, about length bytes.
+func (a *Archive) fetch(ctx context.Context, lsn pg.LSN, length int64) ([]byte, error) {
 	for range fetchTries {
-		if b, err := a.fetchOnce(ctx, lsn); !errors.Is(err, errMoved) {
+		if b, err := a.fetchOnce(ctx, lsn, length); !errors.Is(err, errMoved) {
 			return b, err
 		}
 	}
@@ -98,7 +111,7 @@ func (a *Archive) fetch(ctx context.Context, lsn pg.LSN) ([]byte, error) {
 // fetchOnce reads from the sealed segment if there is one, else from the chunk that holds lsn. A segment in which the server
 // went over to another timeline is whole under the newer one's name, once that is archived; the part before the switch is
 // there under the older one's as well.
-func (a *Archive) fetchOnce(ctx context.Context, lsn pg.LSN) ([]byte, error) {
+func (a *Archive) fetchOnce(ctx context.Context, lsn pg.LSN, length int64) ([]byte, error) {
 	a.mu.Lock()
 	base, h := a.base, a.history
 	a.mu.Unlock()
@@ -111,7 +124,7 @@ func (a *Archive) fetchOnce(ctx context.Context, lsn pg.LSN) ([]byte, error) {
 			continue
 		}
 		base.Timeline = tli
-		if b, err := a.fetchFrom(ctx, base, lsn); !errors.Is(err, errMoved) {
+		if b, err := a.fetchFrom(ctx, base, lsn, length); !errors.Is(err, errMoved) {
 			return before(h, tli, lsn, b), err
 		}
 	}
@@ -128,10 +141,10 @@ func before(h pg.History, tli pg.TimelineID, lsn pg.LSN, b []byte) []byte {
 }
 
 // fetchFrom reads from the objects of the base's timeline; errMoved if none of them holds lsn.
-func (a *Archive) fetchFrom(ctx context.Context, base Base, lsn pg.LSN) ([]byte, error) {
+func (a *Archive) fetchFrom(ctx context.Context, base Base, lsn pg.LSN, length int64) ([]byte, error) {
 	key := segmentKey(base.Timeline, lsn, base.SegmentSize)
 	off := int64(lsn - lsn.SegmentStart(base.SegmentSize))
-	n := min(base.SegmentSize-off, readAhead)
+	n := min(base.SegmentSize-off, length)
 	b, err := a.store.GetRange(ctx, key, off, n)
 	if errors.Is(err, objstore.ErrNotFound) {
 		return a.fetchChunk(ctx, base, lsn)

@@ -25,7 +25,7 @@ func (r *Reader) readPageHeader(start pg.LSN) error {
 	if err != nil {
 		return corruptf(start, "%v", err)
 	}
-	first := !r.hasPage && r.tli == 0
+	first := !r.hasPage && r.tli == 0 && !r.opts.Sparse
 	if err := r.checkPage(start, h); err != nil {
 		return err
 	}

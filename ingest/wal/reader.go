@@ -27,6 +27,10 @@ type Options struct {
 	// stopped has the last word on that: after a recovery that ended early, segments from before the crash lie behind its WAL.
 	// Bytes after that end are read afresh by the next call of Next, so that a folder being written to can be followed.
 	EndAtInvalid bool
+
+	// Sparse is for reading a record here and one there, by Seek: little is asked of the source at once, and little held. That a
+	// segment is the cluster's is seen only where its first page is read.
+	Sparse bool
 }
 
 // windowSize is how much of the WAL is held at once, bytes. A batch of records lies in one window, and redo in several goroutines
@@ -71,9 +75,11 @@ const (
 type Reader struct {
 	opts Options
 
-	buf  []byte // window: WAL from base on, end bytes of it read
-	base pg.LSN // page-aligned
-	end  int
+	window int    // size of buf
+	read   int    // bytes asked of the source at once
+	buf    []byte // window: WAL from base on, end bytes of it read
+	base   pg.LSN // page-aligned
+	end    int
 
 	pos     pg.LSN // next byte to take
 	phase   phase
@@ -124,12 +130,16 @@ func NewReader(o Options) (*Reader, error) {
 	if o.Major != 0 && o.Major.WALMagic() == 0 {
 		return nil, fmt.Errorf("PostgreSQL %d is not read", o.Major)
 	}
-	return &Reader{
-		opts: o,
+	r := &Reader{
+		opts: o, window: windowSize, read: readSize,
 		base: pageStart(o.Start),
 		pos:  o.Start, complete: o.Start,
 		rec: Record{Blocks: make([]BlockRef, 0, maxBlockID+1)},
-	}, nil
+	}
+	if o.Sparse {
+		r.window, r.read = sparseWindow, sparseRead
+	}
+	return r, nil
 }
 
 // Next returns the next record, which is valid until the call after it. Otherwise it returns
@@ -335,7 +345,7 @@ func (r *Reader) moveWindow(page pg.LSN) {
 		r.turned = true
 		r.buf, r.former.buf = r.former.buf, r.buf
 		if r.buf == nil {
-			r.buf = make([]byte, windowSize)
+			r.buf = make([]byte, r.window)
 		}
 	}
 	r.base, r.end = page, copy(r.buf, keep)
@@ -349,12 +359,12 @@ func (r *Reader) fill() error {
 		return errBatchFull
 	}
 	if r.buf == nil {
-		r.buf = make([]byte, windowSize)
+		r.buf = make([]byte, r.window)
 	}
 	if move {
 		r.moveWindow(page)
 	}
-	dst := r.buf[r.end:min(r.end+readSize, len(r.buf))]
+	dst := r.buf[r.end:min(r.end+r.read, len(r.buf))]
 	n, err := r.opts.Source.Read(r.base+pg.LSN(r.end), dst)
 	if n < 0 || n > len(dst) {
 		panic(fmt.Sprintf("BUG: WAL source returned %d bytes into %d", n, len(dst)))

@@ -25,6 +25,8 @@ const Size = 18
 //	RelMap      OID         OID       0         0     0                 pg_filenode.map
 //	TwoPhase    0           0         0         0     transaction id    state data of a prepared transaction
 //	Control     0           0         0         0     0                 pg_control of the base backup
+//	Settings    0           0         0         0     0                 what redo must know of the cluster; in delta layers
+//	Image       0           0         0         0     number            an image of a page, 8192 bytes; in delta layers
 //
 // A fork's size has the greatest block number, so that it lies beside the fork's last pages.
 type Key [Size]byte
@@ -40,6 +42,8 @@ const (
 	RelMap   Kind = 0x03
 	TwoPhase Kind = 0x04
 	Control  Kind = 0x05
+	Settings Kind = 0x06
+	Image    Kind = 0x07
 )
 
 // SizeBlock stands in place of a block number in the key of a fork's size.
@@ -80,13 +84,21 @@ func OfTwoPhase(xid pg.XID) Key {
 // OfControl is the key of pg_control.
 func OfControl() Key { return Make(Control, pg.RelFileLocator{}, 0, 0) }
 
+// OfSettings is the key of the cluster's settings in a delta layer.
+func OfSettings() Key { return Make(Settings, pg.RelFileLocator{}, 0, 0) }
+
+// OfImage is the key of an image in a delta layer, by its number.
+func OfImage(number uint32) Key {
+	return Make(Image, pg.RelFileLocator{}, 0, pg.BlockNumber(number))
+}
+
 // Decode reads a key that is exactly Size bytes.
 func Decode(b []byte) (k Key, err error) {
 	if len(b) != Size {
 		return k, fmt.Errorf("page store key of %d bytes, want %d", len(b), Size)
 	}
 	copy(k[:], b)
-	if k.Kind() > Control || k.Fork() > pg.InitFork {
+	if k.Kind() > Image || k.Fork() > pg.InitFork {
 		return k, fmt.Errorf("page store key %x has kind %d, fork %d", b, k.Kind(), k.Fork())
 	}
 	return k, nil
@@ -107,7 +119,7 @@ func (k Key) Rel() pg.RelFileLocator {
 // Fork returns the key's fork.
 func (k Key) Fork() pg.ForkNumber { return pg.ForkNumber(k[13]) }
 
-// Block returns the key's last field: a block, a page, SizeBlock or a transaction id.
+// Block returns the key's last field: a block, a page, SizeBlock, a transaction id or an image's number.
 func (k Key) Block() pg.BlockNumber { return pg.BlockNumber(binary.BigEndian.Uint32(k[14:])) }
 
 // WithBlock is the key of another block of the same fork.

@@ -21,6 +21,8 @@ func TestGolden(t *testing.T) {
 		"030000067f00000005000000000000000000": OfRelMap(1663, 5),
 		"0400000000000000000000000000000002ff": OfTwoPhase(767),
 		"050000000000000000000000000000000000": OfControl(),
+		"060000000000000000000000000000000000": OfSettings(),
+		"070000000000000000000000000000000007": OfImage(7),
 	} {
 		if got := hex.EncodeToString(k[:]); got != want {
 			t.Errorf("%s encodes as %s, want %s", k, got, want)
@@ -29,7 +31,7 @@ func TestGolden(t *testing.T) {
 			t.Errorf("Decode(%s) = %v, %v", want, back, err)
 		}
 	}
-	bad := OfControl()
+	bad := OfImage(0)
 	bad[0]++
 	if _, err := Decode(bad[:]); err == nil {
 		t.Error("an unknown kind was accepted")

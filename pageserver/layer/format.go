@@ -1,10 +1,10 @@
-// Package layer is the format of image layers: immutable objects that hold the value of each of their keys at one LSN.
-// It is pure: a Writer turns sorted values into bytes, Footer, Index and Group turn ranges of bytes back into values.
+// Package layer is the format of layers: immutable objects that hold a value for each of their keys. An image layer's are what the keys
+// are at one LSN, a delta layer's how they came to that (package delta). It is pure: a Writer turns sorted values into bytes, Footer, Index and Group turn ranges of bytes back into values.
 //
 // A layer is a header, groups of about 16 neighbouring values, an index and a footer. All numbers are little-endian.
 //
 //	header, 16 bytes
-//	  0 magic "TARNPGIM"   8 version uint16   10 kind uint16: 1 image layer   12 footer length uint32, bytes
+//	  0 magic "TARNPGIM"   8 version uint16   10 kind uint16: 1 image layer, 2 delta layer   12 footer length uint32, bytes
 //
 //	group: zstd frame, or the bytes themselves if flag 2 is set; raw content:
 //	  value lengths uint32 each   keys, 18 bytes each, only if flag 1 is set   values
@@ -40,7 +40,10 @@ import (
 const (
 	headerMagic = "TARNPGIM"
 	footerMagic = "TARNPGIX"
-	kindImage   = 1
+
+	// Image and Delta are the kinds of layers.
+	Image Kind = 1
+	Delta Kind = 2
 
 	// Version is the format's version.
 	Version = 1
@@ -59,6 +62,9 @@ const (
 	rawMax   = 1 << 30
 )
 
+// Kind is what a layer's values are. The numbers are part of the format.
+type Kind uint16
+
 // ErrVersion: the layer was written by a newer tarn.
 var ErrVersion = fault.New(fault.StoreNewer, "layer format version is not supported")
 
@@ -68,7 +74,7 @@ var (
 )
 
 func corruptf(format string, args ...any) error {
-	return &pg.CorruptError{What: "image layer: " + fmt.Sprintf(format, args...)}
+	return &pg.CorruptError{What: "layer: " + fmt.Sprintf(format, args...)}
 }
 
 // decoder is shared: DecodeAll may run concurrently and stays within its destination's capacity.
@@ -98,6 +104,7 @@ func decompress(stored []byte, rawLen int, dst []byte) ([]byte, error) {
 
 // Footer is the last part of a layer.
 type Footer struct {
+	Kind        Kind
 	LSN         pg.LSN
 	Values      uint64
 	Groups      int
@@ -107,10 +114,10 @@ type Footer struct {
 	indexCRC    uint32
 }
 
-func appendHeader(dst []byte) []byte {
+func appendHeader(dst []byte, kind Kind) []byte {
 	dst = append(dst, headerMagic...)
 	dst = le.AppendUint16(dst, Version)
-	dst = le.AppendUint16(dst, kindImage)
+	dst = le.AppendUint16(dst, uint16(kind))
 	return le.AppendUint32(dst, FooterSize)
 }
 
@@ -119,7 +126,7 @@ func CheckHeader(b []byte) error {
 	if len(b) != HeaderSize || string(b[:8]) != headerMagic {
 		return corruptf("header has no magic")
 	}
-	if err := checkVersion(le.Uint16(b[8:]), le.Uint16(b[10:])); err != nil {
+	if err := checkVersion(le.Uint16(b[8:]), Kind(le.Uint16(b[10:]))); err != nil {
 		return err
 	}
 	if n := le.Uint32(b[12:]); n != FooterSize {
@@ -128,11 +135,11 @@ func CheckHeader(b []byte) error {
 	return nil
 }
 
-func checkVersion(version, kind uint16) error {
+func checkVersion(version uint16, kind Kind) error {
 	if version != Version {
 		return fmt.Errorf("%w: version %d, this tarn reads %d: use a newer tarn", ErrVersion, version, Version)
 	}
-	if kind != kindImage {
+	if kind != Image && kind != Delta {
 		return corruptf("kind %d", kind)
 	}
 	return nil
@@ -142,7 +149,7 @@ func (f *Footer) append(dst []byte) []byte {
 	from := len(dst)
 	dst = append(dst, footerMagic...)
 	dst = le.AppendUint16(dst, Version)
-	dst = le.AppendUint16(dst, kindImage)
+	dst = le.AppendUint16(dst, uint16(f.Kind))
 	dst = le.AppendUint32(dst, f.indexCRC)
 	dst = le.AppendUint64(dst, uint64(f.IndexOffset))
 	dst = le.AppendUint32(dst, uint32(f.IndexLength))
@@ -161,14 +168,15 @@ func ParseFooter(b []byte, size int64) (f Footer, err error) {
 		return f, corruptf("footer has no magic")
 	}
 	// The version comes before the checksum: another version may place it elsewhere.
-	if err := checkVersion(le.Uint16(b[8:]), le.Uint16(b[10:])); err != nil {
+	kind := Kind(le.Uint16(b[10:]))
+	if err := checkVersion(le.Uint16(b[8:]), kind); err != nil {
 		return f, err
 	}
 	if crc32.Checksum(b[:60], castagnoli) != le.Uint32(b[60:]) {
 		return f, corruptf("footer: incorrect checksum")
 	}
 	f = Footer{
-		indexCRC: le.Uint32(b[12:]), IndexOffset: int64(le.Uint64(b[16:])), IndexLength: int(le.Uint32(b[24:])),
+		Kind: kind, indexCRC: le.Uint32(b[12:]), IndexOffset: int64(le.Uint64(b[16:])), IndexLength: int(le.Uint32(b[24:])),
 		indexRaw: int(le.Uint32(b[28:])), Groups: int(le.Uint32(b[32:])), LSN: pg.LSN(le.Uint64(b[40:])), Values: le.Uint64(b[48:]),
 	}
 	if f.IndexOffset < HeaderSize || f.IndexOffset+int64(f.IndexLength) != size-FooterSize || f.indexRaw > rawMax {

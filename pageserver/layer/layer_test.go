@@ -22,7 +22,7 @@ type entry struct {
 func build(t testing.TB, lsn pg.LSN, sequences ...[]entry) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	w, err := NewWriter(&b, lsn)
+	w, err := NewWriter(&b, Image, lsn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func TestOverlapRefused(t *testing.T) {
-	w, err := NewWriter(&bytes.Buffer{}, 1)
+	w, err := NewWriter(&bytes.Buffer{}, Image, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

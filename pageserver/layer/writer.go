@@ -29,6 +29,7 @@ type Info struct {
 type Writer struct {
 	w      io.Writer
 	enc    *zstd.Encoder
+	kind   Kind
 	lsn    pg.LSN
 	offset int64
 	groups []Group
@@ -42,15 +43,15 @@ type Writer struct {
 	err     error  // sticky
 }
 
-// NewWriter begins a layer whose values are those at lsn.
-func NewWriter(w io.Writer, lsn pg.LSN) (*Writer, error) {
+// NewWriter begins a layer whose values are those at lsn, or lead there.
+func NewWriter(w io.Writer, kind Kind, lsn pg.LSN) (*Writer, error) {
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false),
 		zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(256<<10))
 	if err != nil {
 		return nil, fmt.Errorf("cannot start zstd: %w", err)
 	}
-	lw := &Writer{w: w, enc: enc, lsn: lsn}
-	lw.write(appendHeader(nil))
+	lw := &Writer{w: w, enc: enc, kind: kind, lsn: lsn}
+	lw.write(appendHeader(nil, kind))
 	return lw, lw.err
 }
 
@@ -84,14 +85,20 @@ func (w *Writer) Add(k key.Key, value []byte) error {
 // full says that k begins a new group. Pages share one with pages of their fork only: then the index tells exactly
 // which blocks are there.
 func (w *Writer) full(last, k key.Key) bool {
-	if forkKind(k) || forkKind(last) {
+	if w.pages(k) || w.pages(last) {
 		// A fork's size goes with its last pages.
 		return !k.SameFork(last) || len(w.keys) >= groupPages && k.Block() != key.SizeBlock
 	}
-	return len(w.body) >= groupRawTarget || k.Kind() != last.Kind()
+	return len(w.body)+len(w.lengths)+key.Size*len(w.keys) >= groupRawTarget || k.Kind() != last.Kind()
 }
 
-func forkKind(k key.Key) bool { return k.Kind() == key.Block || k.Kind() == key.SLRU }
+// pages says that the key is one of many that differ in their block only, with pages for values.
+func (w *Writer) pages(k key.Key) bool {
+	if w.kind == Delta {
+		return k.Kind() == key.Image
+	}
+	return k.Kind() == key.Block || k.Kind() == key.SLRU
+}
 
 // Break ends a sequence of rising keys.
 func (w *Writer) Break() error {
@@ -106,7 +113,7 @@ func (w *Writer) flush() {
 	}
 	g := Group{First: w.keys[0], Last: w.keys[len(w.keys)-1], Count: len(w.keys)}
 	w.raw = append(w.raw[:0], w.lengths...)
-	if g.Keys = !forkKind(g.First); g.Keys {
+	if g.Keys = !w.pages(g.First); g.Keys {
 		for i := range w.keys {
 			w.raw = append(w.raw, w.keys[i][:]...)
 		}
@@ -183,7 +190,7 @@ func (w *Writer) Close() (Info, error) {
 	}
 	stored := w.enc.EncodeAll(raw, nil)
 	f := Footer{
-		LSN: w.lsn, Values: w.values, Groups: len(w.groups), IndexOffset: w.offset, IndexLength: len(stored),
+		Kind: w.kind, LSN: w.lsn, Values: w.values, Groups: len(w.groups), IndexOffset: w.offset, IndexLength: len(stored),
 		indexRaw: len(raw), indexCRC: crc32.Checksum(stored, castagnoli),
 	}
 	info := Info{LSN: w.lsn, First: w.groups[0].First, Last: w.groups[len(w.groups)-1].Last, Values: w.values, Groups: len(w.groups)}
