@@ -39,6 +39,15 @@ func (r *Source) Read(lsn pg.LSN, dst []byte) (int, error) {
 	return 0, err
 }
 
+// ReadAt copies committed WAL from lsn on into dst, at most len(dst) bytes: for reads here and there, from any goroutine.
+func (s *Service) ReadAt(ctx context.Context, lsn pg.LSN, dst []byte) (int, error) {
+	n, err := s.log.ReadAt(lsn, dst)
+	if errors.Is(err, raftlog.ErrTrimmed) {
+		return s.archive.ReadAt(ctx, lsn, dst)
+	}
+	return n, err
+}
+
 // SegmentSize is the server's, in bytes.
 func (r *Source) SegmentSize() int64 { return r.log.Cluster().SegmentSize }
 

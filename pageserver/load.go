@@ -17,16 +17,9 @@ func (t *Timeline) load(ctx context.Context, load func(*authority, context.Conte
 	}
 	t.major, t.systemID = a.index.Major, a.index.SystemID
 	t.layers.Store(newLayerSet(a.layers))
-	data, _, err := t.opts.Store.Get(ctx, t.reader.prefix+a.index.State)
-	if err != nil {
-		return fmt.Errorf("read the timeline's state: %w", err)
-	}
-	s, err := decodeState(data)
+	s, err := readState(ctx, t.opts.Store, t.reader.prefix, a.index.point)
 	if err != nil {
 		return err
-	}
-	if s.LSN != a.index.LSN {
-		return &pg.CorruptError{LSN: s.LSN, What: fmt.Sprintf("timeline state is not of %s, as the index says", a.index.LSN)}
 	}
 	if err := t.loadDirectory(ctx); err != nil {
 		return err

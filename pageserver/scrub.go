@@ -125,14 +125,7 @@ func (s *scrubber) lost(ctx context.Context, name string) error {
 }
 
 func (s *scrubber) state(ctx context.Context, p point) error {
-	b, _, err := s.authority.store.Get(ctx, s.prefix+p.State)
-	if err != nil {
-		return err
-	}
-	state, err := decodeState(b)
-	if err == nil && state.LSN != p.LSN {
-		err = &pg.CorruptError{What: fmt.Sprintf("it is of %s, the index says %s", state.LSN, p.LSN)}
-	}
+	_, err := readState(ctx, s.authority.store, s.prefix, p)
 	return err
 }
 

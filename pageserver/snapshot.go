@@ -69,6 +69,47 @@ func (t *Timeline) Snapshot(lsn pg.LSN) (*Snapshot, error) {
 	return newSnapshot(lsn, head, t.consistent, t.reader, t.wal, &c)
 }
 
+// OpenSnapshot reads a branch as it was at an LSN from the store alone: nothing is written, and a process may go on with the timeline
+// meanwhile.
+func OpenSnapshot(ctx context.Context, o Options, lsn pg.LSN) (*Snapshot, error) {
+	if o.Store == nil || o.WAL == nil {
+		return nil, errors.New("a snapshot needs an object store and WAL")
+	}
+	name := o.Branch
+	o.Branch, o.History = MainBranch, History{}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	a := authority{store: o.Store, object: o.prefix() + indexName}
+	if err := a.load(ctx); err != nil {
+		return nil, err
+	}
+	to := Target{LSN: lsn}
+	if name != "" && name != MainBranch {
+		var err error
+		if to, err = a.onBranch(name, to); err != nil {
+			return nil, err
+		}
+	}
+	switch p, err := a.pointBefore(to); {
+	case err != nil:
+		return nil, err
+	case to.LSN == 0 || to.LSN > a.index.LSN:
+		return nil, fmt.Errorf("%w: %s was asked for, %s is", ErrNotFlushed, to, a.index.LSN)
+	default:
+		state, err := readState(ctx, o.Store, o.prefix(), p)
+		if err == nil && to.LSN < state.Consistent {
+			err = fmt.Errorf("%w: at %s the base backup is not consistent, it is from %s on", ErrBeforeHistory, to.LSN, state.Consistent)
+		}
+		if err != nil {
+			return nil, err
+		}
+		r := &reader{store: o.Store, prefix: o.prefix(), cache: newCache(o.MemoryBytes / 4)}
+		w := newWALReader(o.WAL, r.cache, func() pg.Major { return a.index.Major }, func() pg.LSN { return a.index.LSN })
+		return newSnapshot(to.LSN, a.index.LSN, state.Consistent, r, w, &a.contents)
+	}
+}
+
 func newSnapshot(lsn, head, consistent pg.LSN, r *reader, w *walReader, c *contents) (*Snapshot, error) {
 	s := &Snapshot{lsn: lsn, consistent: consistent, reader: r, wal: w, rels: map[pg.RelFileLocator]*pastRelation{}}
 	var images []*layerObject

@@ -11,6 +11,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/control"
 	"github.com/tarn-db/tarn/internal/pg/xlrec"
@@ -105,6 +106,18 @@ func (s *savedState) encode() ([]byte, error) {
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(body)))
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(body, castagnoli))
 	return append(b, body...), nil
+}
+
+// readState reads the state of a point of the timeline whose objects have that prefix.
+func readState(ctx context.Context, store objstore.Store, prefix string, p point) (s savedState, err error) {
+	data, _, err := store.Get(ctx, prefix+p.State)
+	if err != nil {
+		return s, fmt.Errorf("read the timeline's state: %w", err)
+	}
+	if s, err = decodeState(data); err == nil && s.LSN != p.LSN {
+		err = &pg.CorruptError{LSN: s.LSN, What: fmt.Sprintf("timeline state is not of %s, as the index says", p.LSN)}
+	}
+	return s, err
 }
 
 func decodeState(b []byte) (s savedState, err error) {

@@ -181,7 +181,7 @@ func newTimeline(o Options) *Timeline {
 		t.slrus[i].forks[pg.MainFork].Store(&fork{rel: t.slrus[i], exists: true})
 	}
 	if o.WAL != nil {
-		t.wal = &walReader{wal: o.WAL, cache: t.reader.cache, id: layerIDs.Add(1), major: func() pg.Major { return t.major }}
+		t.wal = newWALReader(o.WAL, t.reader.cache, t.Major, t.ResumeLSN)
 	}
 	t.run = &t.runs[0]
 	t.layers.Store(newLayerSet(nil))

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 )
 
@@ -14,8 +15,10 @@ import (
 type WAL interface {
 	// ReadAt copies WAL from lsn on into dst, at most len(dst) bytes.
 	ReadAt(ctx context.Context, lsn pg.LSN, dst []byte) (int, error)
-	SegmentSize() int64 // bytes
+	SegmentSize() int64 // bytes; 0 while there is none
 }
+
+var errNoWAL = fault.New(fault.LakeNotRead, "WAL is still being opened: try again in a moment")
 
 // walPart is how much WAL is read and cached at once, bytes; a segment is a multiple of it.
 const walPart = 64 << 10
@@ -26,7 +29,12 @@ type walReader struct {
 	cache  *cache
 	id     uint64 // of what it caches
 	major  func() pg.Major
+	head   func() pg.LSN // WAL up to here stays as it is: pages of there are durable
 	unused sync.Pool // of *recordReader
+}
+
+func newWALReader(w WAL, c *cache, major func() pg.Major, head func() pg.LSN) *walReader {
+	return &walReader{wal: w, cache: c, id: layerIDs.Add(1), major: major, head: head}
 }
 
 // recordReader is for one goroutine. Its requests end with ctx.
@@ -43,9 +51,13 @@ func (w *walReader) reader(ctx context.Context) (*recordReader, error) {
 		return r, nil
 	}
 	r := &recordReader{from: w, ctx: ctx}
+	size := w.wal.SegmentSize()
+	if size == 0 {
+		return nil, errNoWAL
+	}
 	var err error
 	// What timeline a page is of is the archive's to know: it has what became history only.
-	r.Reader, err = wal.NewReader(wal.Options{Source: r, Start: 1 << 13, SegmentSize: w.wal.SegmentSize(), Major: w.major(), Sparse: true})
+	r.Reader, err = wal.NewReader(wal.Options{Source: r, Start: 1 << 13, SegmentSize: size, Major: w.major(), Sparse: true})
 	return r, err
 }
 
@@ -82,7 +94,8 @@ func (r *recordReader) Read(lsn pg.LSN, dst []byte) (int, error) {
 	return copy(dst, part[lsn-start:]), nil
 }
 
-// part reads the part that begins at start as far as it is archived. Only whole ones are cached: others grow.
+// part reads the part that begins at start as far as there is WAL. It is cached if it is whole, for others grow, and if it cannot become
+// another history's.
 func (w *walReader) part(ctx context.Context, start pg.LSN) ([]byte, error) {
 	ck := cacheKey{w.id, int(start / walPart)}
 	if b, ok := w.cache.get(ck); ok {
@@ -98,6 +111,8 @@ func (w *walReader) part(ctx context.Context, start pg.LSN) ([]byte, error) {
 			return b[:n], nil
 		}
 	}
-	w.cache.put(ck, b, walPart)
+	if start+walPart <= w.head() {
+		w.cache.put(ck, b, walPart)
+	}
 	return b, nil
 }

@@ -42,11 +42,15 @@ func pageCommand() *cobra.Command {
 		if isTerminal(cmd.OutOrStdout()) {
 			return usagef("a page is 8,192 bytes that no terminal can show: write | xxd or > FILE behind the command")
 		}
-		p, err := flags.open(cmd.Context())
+		s, err := flags.find(cmd.Context())
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, p.close()) }()
+		defer func() { err = errors.Join(err, s.close()) }()
+		p, err := flags.pages(cmd.Context(), s)
+		if err != nil {
+			return err
+		}
 		return writePage(cmd.Context(), cmd.OutOrStdout(), p, loc, num, pg.BlockNumber(block))
 	}
 	return cmd
@@ -73,23 +77,58 @@ func parseFork(rel, fork string) (loc pg.RelFileLocator, num pg.ForkNumber, err 
 	return loc, 0, usagef("--fork %q: write main, fsm, vm or init", fork)
 }
 
-func writePage(ctx context.Context, w io.Writer, p *past, loc pg.RelFileLocator, num pg.ForkNumber, blk pg.BlockNumber) error {
+// pagesThen is pages as they were at an LSN.
+type pagesThen interface {
+	LSN() pg.LSN
+	NBlocks(context.Context, pg.RelFileLocator, pg.ForkNumber) (n pg.BlockNumber, ok bool, err error)
+	// Page copies a block into dst; ok is false if it did not exist.
+	Page(ctx context.Context, loc pg.RelFileLocator, num pg.ForkNumber, blk pg.BlockNumber, dst []byte) (ok bool, err error)
+}
+
+// pages reads the moment by its delta layers or, where none lead there, redoes it.
+func (f *pastFlags) pages(ctx context.Context, s *pastStore) (pagesThen, error) {
+	snap, err := f.snapshot(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if snap != nil {
+		return snap, nil
+	}
+	p, err := f.replay(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return replayed{p}, nil
+}
+
+// replayed is the pages of a timeline that was redone.
+type replayed struct{ *past }
+
+// LSN implements pagesThen.
+func (p replayed) LSN() pg.LSN { return p.RedoLSN() }
+
+// Page implements pagesThen.
+func (p replayed) Page(ctx context.Context, loc pg.RelFileLocator, num pg.ForkNumber, blk pg.BlockNumber, dst []byte) (bool, error) {
+	page, err := p.Timeline.Page(ctx, loc, num, blk)
+	clear(dst)
+	copy(dst, page) // nil: extended, and never initialised
+	return err == nil, err
+}
+
+func writePage(ctx context.Context, w io.Writer, p pagesThen, loc pg.RelFileLocator, num pg.ForkNumber, blk pg.BlockNumber) error {
 	n, ok, err := p.NBlocks(ctx, loc, num)
 	if err != nil {
 		return err
 	}
 	if !ok {
-		return fault.Errorf(fault.PageMissing, "relation %s has no fork %s at %s: see `tarn page --help` for its numbers, or name another --at", loc, num, p.RedoLSN())
+		return fault.Errorf(fault.PageMissing, "relation %s has no fork %s at %s: see `tarn page --help` for its numbers, or name another --at", loc, num, p.LSN())
 	}
 	if blk >= n {
-		return fault.Errorf(fault.PageMissing, "relation %s fork %s has %d blocks at %s, no block %d: blocks are counted from 0", loc, num, n, p.RedoLSN(), blk)
+		return fault.Errorf(fault.PageMissing, "relation %s fork %s has %d blocks at %s, no block %d: blocks are counted from 0", loc, num, n, p.LSN(), blk)
 	}
-	page, err := p.Page(ctx, loc, num, blk)
-	if err != nil {
+	page := make([]byte, pg.BlockSize)
+	if _, err := p.Page(ctx, loc, num, blk, page); err != nil {
 		return err
-	}
-	if page == nil {
-		page = make(pg.Page, pg.BlockSize) // extended, and never initialised
 	}
 	_, err = w.Write(page)
 	return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,8 +37,17 @@ type past struct {
 	close   func() error
 }
 
-// open replays WAL from the nearest point before the moment.
-func (f *pastFlags) open(ctx context.Context) (p *past, err error) {
+// pastStore is the store that the flags name, open, and the moment they name.
+type pastStore struct {
+	objstore.Store
+	url     string
+	wal     *walSource
+	to      pageserver.Target
+	closers []func() error
+}
+
+// find opens the store. What it opens is closed by close.
+func (f *pastFlags) find(ctx context.Context) (s *pastStore, err error) {
 	to, err := parseTarget(f.at)
 	if err != nil {
 		return nil, err
@@ -46,50 +56,82 @@ func (f *pastFlags) open(ctx context.Context) (p *past, err error) {
 	if err != nil {
 		return nil, err
 	}
-	closers := []func() error{store.Close}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, closeAll(closers))
-		}
-	}()
-	src, err := storeWAL(ctx, store, url, 0)
+	s = &pastStore{Store: store, url: url, to: to, closers: []func() error{store.Close}}
+	if s.wal, err = storeWAL(ctx, store, url, 0); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// close closes the last opened first.
+func (s *pastStore) close() (err error) {
+	for _, c := range slices.Backward(s.closers) {
+		err = errors.Join(err, c())
+	}
+	return err
+}
+
+// unknown makes errors of the page store say which store it is.
+func (f *pastFlags) unknown(s *pastStore, err error) error {
+	if errors.Is(err, pageserver.ErrNoTimeline) {
+		return fault.Errorf(fault.BranchUnknown, "store %s has no pages of branch %s: name another --branch, or the store of a tarn that has been attached", s.url, f.branch)
+	}
+	return fmt.Errorf("store %s: %w", s.url, err)
+}
+
+// snapshot is the moment by what delta layers say of it; nil if they say nothing: then replay leads there.
+func (f *pastFlags) snapshot(ctx context.Context, s *pastStore) (*pageserver.Snapshot, error) {
+	if !s.to.Time.IsZero() {
+		return nil, nil
+	}
+	snap, err := pageserver.OpenSnapshot(ctx, pageserver.Options{Store: s.Store, Branch: f.branch, WAL: s.wal.archive}, s.to.LSN)
+	switch {
+	case errors.Is(err, pageserver.ErrNotInDeltas), errors.Is(err, pageserver.ErrNotFlushed):
+		return nil, nil
+	case err != nil:
+		return nil, f.unknown(s, err)
+	}
+	return snap, nil
+}
+
+// open replays WAL from the nearest point before the moment.
+func (f *pastFlags) open(ctx context.Context) (*past, error) {
+	s, err := f.find(ctx)
 	if err != nil {
 		return nil, err
 	}
+	p, err := f.replay(ctx, s)
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return p, nil
+}
+
+// replay is open of a store that has been found. The result's close closes it.
+func (f *pastFlags) replay(ctx context.Context, s *pastStore) (*past, error) {
 	dir, err := os.MkdirTemp("", "tarn-past-")
 	if err != nil {
 		return nil, fault.Errorf(fault.DataDirUnusable, "a folder for what is redone cannot be made (%w): set TMPDIR to a folder that can be written", fault.Cause(err))
 	}
-	closers = append(closers, func() error { return os.RemoveAll(dir) })
+	s.closers = append(s.closers, func() error { return os.RemoveAll(dir) })
 	scratch, err := objstore.OpenDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	tl, to, err := pageserver.OpenPast(ctx, pageserver.Options{Store: store, Branch: f.branch, Workers: pageserver.DefaultWorkers()}, to, scratch)
-	if errors.Is(err, pageserver.ErrNoTimeline) {
-		return nil, fault.Errorf(fault.BranchUnknown, "store %s has no pages of branch %s: name another --branch, or the store of a tarn that has been attached", url, f.branch)
-	}
+	tl, to, err := pageserver.OpenPast(ctx, pageserver.Options{Store: s.Store, Branch: f.branch, Workers: pageserver.DefaultWorkers()}, s.to, scratch)
 	if err != nil {
-		return nil, fmt.Errorf("store %s: %w", url, err)
+		return nil, f.unknown(s, err)
 	}
-	closers = append(closers, tl.Close)
-	src.Start, src.Major = tl.ResumeLSN(), tl.Major()
-	reader, err := wal.NewReader(src.Options)
+	s.closers = append(s.closers, tl.Close)
+	s.wal.Start, s.wal.Major = tl.ResumeLSN(), tl.Major()
+	reader, err := wal.NewReader(s.wal.Options)
 	if err == nil {
 		err = tl.Replay(ctx, reader, to)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("store %s: %w", url, err)
+		return nil, f.unknown(s, err)
 	}
-	return &past{tl, src.history, func() error { return closeAll(closers) }}, nil
-}
-
-// closeAll closes the last opened first.
-func closeAll(closers []func() error) (err error) {
-	for i := len(closers) - 1; i >= 0; i-- {
-		err = errors.Join(err, closers[i]())
-	}
-	return err
+	return &past{tl, s.wal.history, s.close}, nil
 }
 
 // timeLayouts are how a time may be written besides RFC 3339; without a zone it is local time.

@@ -15,6 +15,7 @@ import (
 	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/pageserver"
 )
 
 // walSource is WAL with two ends.
@@ -23,6 +24,7 @@ type walSource struct {
 	first       pg.LSN
 	name        string                     // for messages
 	history     func(pg.TimelineID) string // text of a timeline's history file; of an archive
+	archive     pageserver.WAL             // nil of a folder
 	close       func() error
 }
 
@@ -111,6 +113,6 @@ func storeWAL(ctx context.Context, store objstore.Store, url string, tli pg.Time
 	b := a.Base()
 	return &walSource{
 		Options: wal.Options{Source: a.Source(ctx), Timeline: b.Timeline, SystemID: b.SystemID, SegmentSize: b.SegmentSize},
-		first:   b.LSN, name: url, history: a.HistoryFile,
+		first:   b.LSN, name: url, history: a.HistoryFile, archive: a,
 	}, nil
 }

@@ -113,8 +113,33 @@ func (s *Server) durable() (lsn pg.LSN) {
 func (s *Server) pageOptions() pageserver.Options {
 	return pageserver.Options{
 		Store: s.store, MemoryBytes: s.pagesMemory(), Workers: pageserver.DefaultWorkers(), Logger: s.log,
-		History: pageserver.History{Window: s.cfg.History.Window, BytesMax: int64(s.cfg.History.MaxWAL)},
+		History: pageserver.History{Window: s.cfg.History.Window, BytesMax: int64(s.cfg.History.MaxWAL)}, WAL: sourceWAL{s},
 	}
+}
+
+// sourceWAL is the WAL of whichever source is attached.
+type sourceWAL struct{ s *Server }
+
+func (w sourceWAL) attached() *ingest.Service {
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	return w.s.ing
+}
+
+// SegmentSize implements pageserver.WAL.
+func (w sourceWAL) SegmentSize() int64 {
+	if ing := w.attached(); ing != nil {
+		return ing.Cluster().SegmentSize
+	}
+	return 0
+}
+
+// ReadAt implements pageserver.WAL.
+func (w sourceWAL) ReadAt(ctx context.Context, lsn pg.LSN, dst []byte) (int, error) {
+	if ing := w.attached(); ing != nil {
+		return ing.ReadAt(ctx, lsn, dst)
+	}
+	return 0, fault.New(fault.ServerRefused, "no source is attached")
 }
 
 func (s *Server) setIngest(ing *ingest.Service) {
