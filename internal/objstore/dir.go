@@ -240,7 +240,7 @@ func (d *Dir) writeTemp(ctx context.Context, r io.Reader) (name string, err erro
 	if err != nil {
 		return "", err
 	}
-	_, err = io.Copy(f, contextReader{ctx, r})
+	err = fill(ctx, f, r)
 	if err == nil {
 		now := time.Now()
 		err = os.Chtimes(name, now, now) // the kernel's own stamp is a tick wide
@@ -254,6 +254,27 @@ func (d *Dir) writeTemp(ctx context.Context, r io.Reader) (name string, err erro
 		return "", err
 	}
 	return name, nil
+}
+
+// fill writes all of r. The kernel copies from a file, a piece at a time so that ctx can end it.
+func fill(ctx context.Context, f *os.File, r io.Reader) error {
+	const piece = 64 << 20
+	src, ok := r.(*os.File)
+	if !ok {
+		_, err := io.Copy(f, contextReader{ctx, r})
+		return err
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if _, err := io.CopyN(f, src, piece); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return err
+		}
+	}
 }
 
 // contextReader ends a copy when its context does.

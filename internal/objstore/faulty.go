@@ -24,6 +24,7 @@ const (
 	OpPutStream   Op = "putstream"
 	OpPutIfAbsent Op = "putifabsent"
 	OpPutIfMatch  Op = "putifmatch"
+	OpCopy        Op = "copy" // within one kind of store; the key is the one written
 	OpList        Op = "list"
 	OpDelete      Op = "delete"
 )

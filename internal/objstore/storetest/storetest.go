@@ -28,6 +28,48 @@ func conform(t *testing.T, s objstore.Store, folders bool) {
 	t.Run("list", func(t *testing.T) { list(t, s, folders) })
 	t.Run("keys", func(t *testing.T) { keys(t, s) })
 	t.Run("race", func(t *testing.T) { race(t, s) })
+	t.Run("copy", func(t *testing.T) { copies(t, s) })
+}
+
+// copies copies within the store, and through this process from a store of another kind.
+func copies(t *testing.T, s objstore.Store) {
+	ctx := context.Background()
+	other := objstore.NewOverlay(objstore.NewMem(), objstore.NewMem()) // no kind of store copies from it
+	big := bytes.Repeat([]byte("0123456789abcdef"), 3<<19)             // 24 MiB: several reads, and parts
+	_, overlay := s.(*objstore.Overlay)
+	for _, from := range []objstore.Store{s, other} {
+		streams := overlay || from == objstore.Store(other)
+		for what, data := range map[string][]byte{"c/a b+c%d": []byte("small"), "c/empty": {}, "c/big": big} {
+			if _, err := from.Put(ctx, what, data); err != nil {
+				t.Fatal(err)
+			}
+			info, streamed, err := objstore.Copy(ctx, from, what, s, "d/"+what)
+			if err != nil || info.Size != int64(len(data)) || info.Key != "d/"+what || streamed != streams {
+				t.Errorf("Copy(%q) = %+v, streamed %v, %v", what, info, streamed, err)
+			}
+			if got, _, err := s.Get(ctx, "d/"+what); err != nil || !bytes.Equal(got, data) {
+				t.Errorf("the copy of %q has %d bytes, want %d: %v", what, len(got), len(data), err)
+			}
+			// Independent: a copy outlives its source, and replaces what was there.
+			if err := from.Delete(ctx, what); err != nil {
+				t.Error(err)
+			}
+			if head, err := s.Head(ctx, "d/"+what); err != nil || head.Size != int64(len(data)) {
+				t.Errorf("after its source was deleted: %+v, %v", head, err)
+			}
+		}
+		if _, _, err := objstore.Copy(ctx, from, "c/none", s, "d/none"); !errors.Is(err, objstore.ErrNotFound) {
+			t.Errorf("a copy of what is not there: %v", err)
+		}
+	}
+	dead, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := s.Put(ctx, "c/x", big); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := objstore.Copy(dead, s, "c/x", s, "d/x"); err == nil {
+		t.Error("a copy under a context that has ended was made")
+	}
 }
 
 func objects(t *testing.T, s objstore.Store) {
