@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tarn-db/tarn/catalog/journal"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/materialize/lake"
@@ -162,7 +163,12 @@ type TableVersion struct {
 	LSN  pg.LSN // of the publication that last changed it
 	Key  string // of its metadata.json
 	URL  string // where engines find that
+
+	meta journal.Metadata
 }
+
+// MetadataName names its metadata.json, for table.Load.
+func (t TableVersion) MetadataName() journal.Metadata { return t.meta }
 
 // each calls fn for every table of the cut.
 func (c Cut) each(fn func(t *tableState, v version) bool) {
@@ -225,7 +231,7 @@ func (c Cut) Table(namespace, name string) (tv TableVersion, ok bool) {
 
 func (c *Catalog) tableVersion(t *tableState, v version) TableVersion {
 	key := v.meta.Key(t.rec.ID())
-	return TableVersion{ID: t.rec.ID(), Name: v.name, LSN: v.lsn, Key: key, URL: c.opts.Store.URL(key)}
+	return TableVersion{ID: t.rec.ID(), Name: v.name, LSN: v.lsn, Key: key, URL: c.opts.Store.URL(key), meta: v.meta}
 }
 
 // Metadata returns a table's metadata.json. The bytes are shared: do not change them.

@@ -50,6 +50,16 @@ func (f *storeFlags) register(cmd *cobra.Command) {
 
 // open opens the store that the flags, TARN_STORE or the file names.
 func (f *storeFlags) open(ctx context.Context) (objstore.Store, string, error) {
+	cfg, err := f.config()
+	if err != nil {
+		return nil, "", err
+	}
+	store, err := openStore(ctx, cfg.Store, objstore.Options{S3: cfg.S3})
+	return store, cfg.Store, err
+}
+
+// config is the store, and how S3 is reached, as the flags, TARN_STORE or the file say.
+func (f *storeFlags) config() (*config.Config, error) {
 	o := config.Options{File: f.file, Flags: map[string]string{}}
 	if f.store != "" {
 		o.Flags["store"] = f.store
@@ -61,14 +71,10 @@ func (f *storeFlags) open(ctx context.Context) (objstore.Store, string, error) {
 		}
 	}
 	cfg, err := config.Only(o, keys...)
-	if err != nil {
-		return nil, "", err
+	if err == nil && cfg.Store == "" {
+		err = usagef("no store is named: write --store URL, or --config FILE with the settings of the server")
 	}
-	if cfg.Store == "" {
-		return nil, "", usagef("no store is named: write --store URL, or --config FILE with the settings of the server")
-	}
-	store, err := openStore(ctx, cfg.Store, objstore.Options{S3: cfg.S3})
-	return store, cfg.Store, err
+	return cfg, err
 }
 
 // openStore opens a store that must be there. Opening a directory store makes the directory; looking at one must not.

@@ -87,6 +87,9 @@ const (
 	LakeNotRead   Code = 603
 	LakeBehind    Code = 604
 	ServerRefused Code = 605
+	ExportTaken   Code = 606
+	ExportPassed  Code = 607
+	LSNNotKept    Code = 608
 
 	NoServer             Code = 701
 	NoAnswer             Code = 702

@@ -106,6 +106,9 @@ var registry = []Entry{
 	{LakeNotRead, "the lake is still being read", "The server has just started.", "Try again in a moment."},
 	{LakeBehind, "the lake is ahead of the source", "After a failover below what was published, nothing is published until the source has passed that LSN again.", "SELECT pg_switch_wal() on the source moves it on by a segment."},
 	{ServerRefused, "the server cannot do that now", "The server's present state does not allow what was asked.", "The message says what it waits for; `tarn status` shows the state."},
+	{ExportTaken, "there is something where a table is to be exported", "The location named is not empty: a table is there, other files, or an export that is under way or was killed.", "Name another --to. What a killed export left, with tarn-export.json in it and no metadata, may be removed."},
+	{ExportPassed, "a table went on while it was exported", "Files of a publication are kept for an hour after it was superseded; copying them took longer, or --at was about to leave.", "Export again, without --at or with a later one."},
+	{LSNNotKept, "the lake is not kept at that LSN", "Publications can be read for an hour after they were superseded, and none above the newest.", "Name an LSN in between; GET /api/v1/publications lists them."},
 
 	{NoServer, "no tarn answers", "Nothing listens on the address, or the network does not lead there.", "Start `tarn serve`, or give its address with --http, --config or TARN_HTTP."},
 	{NoAnswer, "tarn does not answer", "The process listens and says nothing: it hangs, was stopped, or the machine is overloaded.", "See whether the process runs."},
