@@ -72,7 +72,11 @@ func startEngines(t *testing.T) *engineSet {
 
 func (e *engineSet) start(name, python string) {
 	began := time.Now()
-	reader, err := lakecheck.StartReader(context.Background(), python, name, e.s3.Environ("")...)
+	env := e.s3.Environ("")
+	if name == lakecheck.Spark {
+		env = append(env, "TARN_SPARK_JARS="+jdbcDriver())
+	}
+	reader, err := lakecheck.StartReader(context.Background(), python, name, env...)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err != nil {

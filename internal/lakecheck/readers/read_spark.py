@@ -1,6 +1,6 @@
 """Reads tables through Spark with Iceberg's runtime: one session on one core, a catalog per warehouse.
 
-TARN_SPARK is the folder that internal/tools/install-engines makes.
+TARN_SPARK is the folder that internal/tools/install-engines makes; TARN_SPARK_JARS may name more jars, between commas.
 """
 
 import os
@@ -17,6 +17,7 @@ import sqlreader
 
 def session():
     jars = [os.path.join(HOME, "jars", name) for name in sorted(os.listdir(os.path.join(HOME, "jars")))]
+    jars += filter(None, os.environ.get("TARN_SPARK_JARS", "").split(","))
     settings = {
         "spark.jars": ",".join(jars),
         "spark.driver.memory": "512m",
