@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 // Commands beside testscript's own: `exits CODE tarn ...` checks the code and that stderr is one line;
 // `takeport VAR` listens on a port and names it; `lock FILE` holds a file's lock; `admin VAR` serves the admin API,
 // `secureadmin VAR DIR` behind TLS and a token;
-// `walfolder MAJOR DIR` and `walarchive MAJOR DIR` write recorded WAL.
+// `walfolder MAJOR DIR` and `walarchive MAJOR DIR` write recorded WAL, `lake DIR` a lake with one table.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -32,6 +32,7 @@ func TestScripts(t *testing.T) {
 			"secureadmin": cmdSecureAdmin,
 			"walfolder":   cmdWALFolder,
 			"walarchive":  cmdWALArchive,
+			"lake":        cmdLake,
 		},
 	})
 }

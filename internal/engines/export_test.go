@@ -16,7 +16,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/tarn-db/tarn/catalog/export"
 	"github.com/tarn-db/tarn/internal/lakecheck"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pgtest"
@@ -103,9 +102,14 @@ func (r *rig) jdbcCatalog(name string) {
 // exported is a table that `tarn export` made.
 type exported struct {
 	*rig
-	report export.Report
-	table  string   // as Spark names it
-	want   []string // rows
+	report struct {
+		Location, Metadata string
+		DataFiles          int   `json:"data_files"`
+		DeleteFiles        int   `json:"delete_files"`
+		StreamedBytes      int64 `json:"streamed_bytes"`
+	}
+	table string   // as Spark names it
+	want  []string // rows
 }
 
 func (r *rig) export(table string, args ...string) *exported {
