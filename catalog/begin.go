@@ -147,6 +147,7 @@ func (c *Catalog) load(ctx context.Context, w *writer) (lake.Head, error) {
 	}
 	for _, t := range tables {
 		w.tables[t.ID()] = t
+		c.upkeep.measure(t, table.Effort{})
 	}
 	return head, nil
 }

@@ -104,6 +104,7 @@ type Catalog struct {
 	writer  *writer
 
 	garbage   garbage
+	upkeep    upkeep
 	signposts signposts
 
 	maintainMu sync.Mutex // one round at a time

@@ -128,9 +128,11 @@ func (c *Catalog) wakeMaintenance() {
 // Maintain does one round of what publishing leaves behind: a checkpoint if one is due, removal of files nobody can
 // need any more, of dropped tables, and once per process of what crashed writers left. It does nothing on a node that
 // does not write. It never blocks a publication for longer than copying lists in memory.
-func (c *Catalog) Maintain(ctx context.Context) error {
+func (c *Catalog) Maintain(ctx context.Context) (err error) {
 	c.maintainMu.Lock()
 	defer c.maintainMu.Unlock()
+	began := time.Now()
+	defer func() { c.upkeep.round(began, err) }()
 	now := c.opts.Now()
 	c.mu.Lock()
 	c.state.trim(now.Add(-c.opts.Grace), true)
@@ -197,6 +199,7 @@ func (c *Catalog) removeGarbage(ctx context.Context, now time.Time) error {
 		if err := c.removeKeys(ctx, keys); err != nil {
 			return err
 		}
+		c.upkeep.removed(len(keys), 0)
 		c.garbage.done()
 	}
 }
@@ -240,6 +243,7 @@ func (c *Catalog) removeDropped(ctx context.Context, now time.Time) error {
 		if err := c.removeKeys(ctx, keys); err != nil {
 			return err
 		}
+		c.upkeep.removed(len(keys), 0)
 		c.mu.Lock()
 		c.state.forget(id)
 		c.mu.Unlock()

@@ -255,6 +255,7 @@ func (c *Catalog) adopt(pub *publication) {
 		t := &pub.changes[i]
 		if t.commit == nil {
 			delete(w.tables, t.change.ID)
+			c.upkeep.forget(t.change.ID)
 			continue
 		}
 		g := t.commit.Adopt()
@@ -263,6 +264,7 @@ func (c *Catalog) adopt(pub *publication) {
 			dead.later = append(dead.later, &laterKeys{read: g.Later})
 		}
 		w.tables[t.change.ID] = t.table
+		c.upkeep.measure(t.table, t.commit.Effort())
 		if n := len(t.commit.Objects); n > 0 {
 			c.metadata.add(t.commit.Objects[n-1].Key, t.commit.Objects[n-1].Data)
 		}

@@ -128,7 +128,7 @@ func (c *Catalog) sweepTable(ctx context.Context, root string, roots map[string]
 	if len(orphans) > 0 {
 		c.opts.Logger.Info("removing what an earlier writer left behind", "table", root, "objects", len(orphans))
 	}
-	return c.removeKeys(ctx, orphans)
+	return c.removeOrphans(ctx, orphans)
 }
 
 // without are the keys that are not in a set, neither themselves nor what they live and die with.
@@ -170,7 +170,15 @@ func (c *Catalog) sweepStates(ctx context.Context, before time.Time) error {
 	if err != nil {
 		return err
 	}
-	return c.removeKeys(ctx, orphans)
+	return c.removeOrphans(ctx, orphans)
+}
+
+func (c *Catalog) removeOrphans(ctx context.Context, keys []string) error {
+	err := c.removeKeys(ctx, keys)
+	if err == nil {
+		c.upkeep.removed(0, len(keys))
+	}
+	return err
 }
 
 // waiting holds every key that waits for its time, those too that only the store can tell: files of snapshots committed

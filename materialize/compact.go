@@ -21,8 +21,8 @@ const (
 )
 
 // small says whether a file is one of those that are written again once there are many.
-func (w *tableWork) small(f *liveFile) bool {
-	return f.rows < smallFileRows && f.bytes < w.e.fileBytes/2
+func (e *Engine) small(f *liveFile) bool {
+	return f.rows < smallFileRows && f.bytes < e.fileBytes/2
 }
 
 // pickSmall chooses the small files of a leaf to be written again, once there are many.
@@ -32,7 +32,7 @@ func (w *tableWork) small(f *liveFile) bool {
 func (w *tableWork) pickSmall(l *leaf) {
 	var small []*liveFile
 	for f := range l.in.files {
-		if w.small(f) {
+		if w.e.small(f) {
 			small = append(small, f)
 		}
 	}
@@ -51,7 +51,7 @@ func (w *tableWork) pickSmall(l *leaf) {
 func (w *tableWork) pickSparse(l *leaf) {
 	var sparse []*liveFile
 	for f := range l.in.files {
-		if !w.small(f) && 2*f.live() < f.rows {
+		if !w.e.small(f) && 2*f.live() < f.rows {
 			sparse = append(sparse, f)
 		}
 	}

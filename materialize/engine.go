@@ -85,6 +85,8 @@ type Engine struct {
 	resync    map[string]bool
 	resyncAll bool
 	status    []TableStatus
+	upkeep    Upkeep
+	upkeepOf  map[lake.TableID]Upkeep // of tables there are
 }
 
 // faults are wrong turns that tests plant, to see that a check notices.
@@ -178,7 +180,7 @@ func New(ctx context.Context, opts Options) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		opts: opts, sets: sets, toast: idx, slots: make(chan struct{}, opts.Workers), resync: map[string]bool{},
+		opts: opts, sets: sets, toast: idx, slots: make(chan struct{}, opts.Workers), resync: map[string]bool{}, upkeepOf: map[lake.TableID]Upkeep{},
 		fileBytes: max(fileBytesMin, min(fileBytesMax, building/int64(3*opts.Workers))), deletePositions: 4 << 20,
 	}
 	if err := e.load(ctx); err != nil {
@@ -242,12 +244,15 @@ func (e *Engine) ResyncAsked() bool {
 
 // TableStatus is what users are told of one table.
 type TableStatus struct {
+	ID          lake.TableID   // zero if it is not in the lake
 	Name        string         // db.schema.table
 	Parts       lake.TableName // the same, apart
 	State       string         // copying, live, excluded or error
 	Rows        int64
 	DataFiles   int
+	SmallFiles  int // of them: written again once a leaf has many
 	DeleteFiles int
+	Upkeep      Upkeep
 	LSN         pg.LSN
 	Error       string // why it is excluded or in error
 	LeftOut     []LeftOut
@@ -269,8 +274,11 @@ func (e *Engine) Status() []TableStatus {
 
 func (e *Engine) setStatus(lsn pg.LSN) {
 	var out []TableStatus
+	there := map[lake.TableID]Upkeep{}
 	for _, t := range e.tables {
+		there[t.id] = e.upkeepOf[t.id]
 		s := TableStatus{
+			ID: t.id, Upkeep: there[t.id],
 			Name: t.name.String(), Parts: t.name, State: "live", LSN: lsn, DeleteFiles: len(t.deletes), LeftOut: t.state.LeftOut, OutOfRange: t.state.outOfRange(),
 		}
 		if t.state.Error != "" {
@@ -280,6 +288,9 @@ func (e *Engine) setStatus(lsn pg.LSN) {
 			for f := range l.in.files {
 				s.Rows += f.live()
 				s.DataFiles++
+				if e.small(f) {
+					s.SmallFiles++
+				}
 			}
 		}
 		out = append(out, s)
@@ -294,7 +305,7 @@ func (e *Engine) setStatus(lsn pg.LSN) {
 	}
 	sortStatus(out)
 	e.mu.Lock()
-	e.status = out
+	e.status, e.upkeepOf = out, there
 	e.mu.Unlock()
 }
 

@@ -31,6 +31,16 @@ func TestCompaction(t *testing.T) {
 	if compactions < 2 || compactions > 4 {
 		t.Errorf("%d compactions", compactions)
 	}
+	u := r.status("a").Upkeep
+	if u.Compactions != int64(compactions) || u.CompactedFiles < int64(compactions*smallFilesMax) || u.WrittenFiles < u.Compactions || u.CompactedRows == 0 || u.MergedDeleteFiles == 0 || u.Took == 0 {
+		t.Errorf("%d compactions, and the status says %+v", compactions, u)
+	}
+	if all := r.eng.Upkeep(); all != u {
+		t.Errorf("the sum is %+v, of one table %+v", all, u)
+	}
+	if s := r.status("a"); s.SmallFiles != s.DataFiles || s.SmallFiles == 0 {
+		t.Errorf("%d of %d files are small", s.SmallFiles, s.DataFiles)
+	}
 	// One that nothing else comes with is known as one that changes no row.
 	for r.status("a").DataFiles < smallFilesMax {
 		r.srv.do(func(x pg.XID) { r.srv.insert(x, a, 1, "fill") })

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"golang.org/x/sync/errgroup"
@@ -50,7 +51,7 @@ func (c *cut) runJob(ctx context.Context, j *job) error {
 	if j.plan.err != nil {
 		return &tableErr{j.plan.err}
 	}
-	w := &tableWork{c: c, e: c.e, plan: j.plan, old: j.table, rewrite: j.rewrite}
+	w := &tableWork{c: c, e: c.e, plan: j.plan, old: j.table, rewrite: j.rewrite, began: time.Now()}
 	w.begin()
 	if err := w.encode(ctx); err != nil {
 		return err
@@ -69,6 +70,8 @@ type tableWork struct {
 	plan    *tablePlan
 	old     *table // nil: the table is new
 	rewrite bool
+	began   time.Time
+	took    time.Duration // until the result was known
 
 	id   lake.TableID
 	uuid string
@@ -85,6 +88,7 @@ type tableWork struct {
 	rowsIn  int64                         // rows that are new; those of compacted files that stay are not counted
 	rowsOut int64                         // rows that are no more
 	blocks  int64
+	moved   int64   // rows of compacted files that were written again
 	done    int64   // blocks copied, for progress
 	nulled  []int64 // by column of the plan: new values that the lake's type cannot hold
 
@@ -254,6 +258,7 @@ func (w *tableWork) finish(ctx context.Context, enc *encoder, blocks int64) erro
 	defer w.mu.Unlock()
 	w.blocks += blocks
 	w.rowsIn -= enc.moved
+	w.moved += enc.moved
 	w.rowsOut += enc.gone
 	for i, n := range enc.nulled {
 		w.nulled[i] += n
@@ -290,6 +295,7 @@ func pageError(err error) error {
 
 // result describes the change, and how the engine's view follows it.
 func (w *tableWork) result() *tableResult {
+	w.took = time.Since(w.began)
 	st := tableState{Version: stateVersion, Encoders: encodersVersion, Columns: w.plan.cols.states, LeftOut: w.plan.cols.leftOut, OutOfRange: w.outOfRange()}
 	for _, lp := range w.plan.leaves {
 		st.Leaves = append(st.Leaves, lp.leafState)
@@ -356,6 +362,7 @@ func (w *tableWork) apply(ctx context.Context, ch lake.TableChange, st tableStat
 		}
 	}
 	t.leaves = leaves
+	w.e.kept(t.id, w.upkeep())
 	if ch.ReplaceAll {
 		t.deletes = map[string]bool{}
 	}

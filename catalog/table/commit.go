@@ -54,6 +54,8 @@ type Commit struct {
 	totals    Totals
 	expired   []snapshot
 	heir      *snapshot // the oldest snapshot that stayed, if any expired
+	jsonBytes int       // of its metadata.json
+	rewritten int       // manifests that were read again and written into others
 }
 
 // Name names the metadata.json that becomes the table's.
@@ -106,6 +108,7 @@ func (t *Table) Prepare(ctx context.Context, ch *lake.TableChange, st Stamp) (*C
 	if err != nil {
 		return nil, err
 	}
+	c.jsonBytes = len(b)
 	c.Objects = append(c.Objects, Object{Key: c.name.Key(t.id), Data: b})
 	return c, nil
 }
@@ -207,6 +210,7 @@ func (c *Commit) addSnapshot(ctx context.Context, st Stamp, ch *lake.TableChange
 			return err
 		}
 	}
+	c.rewritten = wr.replaced
 	list := fmt.Sprintf("%s/metadata/snap-%d-%s.avro", t.id.Root(), id, st.Nonce)
 	b, err := encodeList(wr.stamp, c.manifests)
 	if err != nil {
@@ -285,7 +289,7 @@ func (c *Commit) Adopt() Garbage {
 		delete(t.index, e.key)
 	}
 	t.damaged = false
-	t.name, t.meta, t.schema, t.ice, t.totals = c.name, c.meta, c.schema, c.ice, c.totals
+	t.name, t.meta, t.schema, t.ice, t.totals, t.jsonBytes = c.name, c.meta, c.schema, c.ice, c.totals, c.jsonBytes
 	old := make(map[*manifest]bool, len(t.manifests))
 	for _, m := range t.manifests {
 		old[m] = true

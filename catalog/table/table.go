@@ -37,6 +37,7 @@ type Table struct {
 	manifests []*manifest // those with live entries, and those written by the current snapshot
 	index     map[string]*manifest
 	totals    Totals
+	jsonBytes int // of the newest metadata.json
 	// damaged: what the newest metadata.json names cannot be read. Only a change that replaces every file moves the table.
 	damaged bool
 }
@@ -74,7 +75,7 @@ func Load(ctx context.Context, store objstore.Store, id lake.TableID, name journ
 	if err != nil {
 		return nil, err
 	}
-	t := &Table{store: store, id: id, name: name, index: map[string]*manifest{}}
+	t := &Table{store: store, id: id, name: name, index: map[string]*manifest{}, jsonBytes: len(b)}
 	if t.meta, err = parseMetadata(key, b); err != nil {
 		return nil, err
 	}

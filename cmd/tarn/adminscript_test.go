@@ -90,8 +90,12 @@ func (still) Status() admin.Status {
 		Source:    admin.SourceInfo{Version: "18.6", SystemID: 7480000000000000001, Timeline: 1},
 		SourceLSN: 0x5000, ReceiveLSN: 0x5000, CommitLSN: 0x5000, ArchivedLSN: 0x4000, RedoLSN: 0x4100, CutLSN: 0x3000, PublishedLSN: 0x3000,
 		LagBytes: 0x2000, LagMS: 1500, Freshness: admin.Freshness{P50: 512, P99: 980.4, Samples: 12}, Memory: admin.Memory{UsedBytes: 3 << 20, LimitBytes: 1 << 30},
+		Upkeep: admin.Upkeep{
+			TableUpkeep:    admin.TableUpkeep{Compactions: 12, CompactedFiles: 384, MergedDeleteFiles: 96, RewrittenManifests: 40, ExpiredSnapshots: 1000},
+			RemovedObjects: 5000, WaitingObjects: 17, SweepFailures: 1,
+		},
 		Tables: []admin.Table{
-			{Name: "app.public.orders", State: admin.TableLive, Rows: 1234567, DataFiles: 12, DeleteFiles: 3, LSN: 0x3000},
+			{Name: "app.public.orders", State: admin.TableLive, Rows: 1234567, DataFiles: 12, SmallFiles: 8, DeleteFiles: 3, Snapshots: 128, Manifests: 2, MetadataBytes: 120_000, LSN: 0x3000},
 			{Name: "app.public.shapes", State: admin.TableError, Error: "corrupt page"},
 		},
 	}

@@ -98,6 +98,7 @@ func printStatus(w io.Writer, s *admin.Status) error {
 		}
 		fmt.Fprintf(w, "history    from %s\n", from)
 	}
+	fmt.Fprintf(w, "upkeep     %s\n", upkeep(&s.Upkeep))
 	fmt.Fprintf(w, "memory     %s of %s\n\n", progress.Format(s.Memory.UsedBytes, progress.Bytes), progress.Format(s.Memory.LimitBytes, progress.Bytes))
 
 	t := newTable(w, "stage", "LSN", "behind the source")
@@ -130,6 +131,17 @@ func freshness(f admin.Freshness) string {
 	return fmt.Sprintf("p50 %s, p99 %s (%d commits in the last minutes)", ms(f.P50), ms(f.P99), f.Samples)
 }
 
+// upkeep says what was done since the server began so that tables stay quick to read.
+func upkeep(u *admin.Upkeep) string {
+	n := func(v int64) string { return progress.Format(v, progress.Items) }
+	text := fmt.Sprintf("%s files compacted in %s compactions, %s delete files merged, %s manifests rewritten, %s snapshots expired, %s objects removed, %s wait",
+		n(u.CompactedFiles), n(u.Compactions), n(u.MergedDeleteFiles), n(u.RewrittenManifests), n(u.ExpiredSnapshots), n(u.RemovedObjects+u.RemovedOrphans), n(u.WaitingObjects))
+	if u.SweepFailures > 0 {
+		text += ", " + n(u.SweepFailures) + " rounds of removal failed"
+	}
+	return text
+}
+
 func lsnText(l pg.LSN) string {
 	if l == 0 {
 		return "-"
@@ -143,13 +155,13 @@ func printTables(w io.Writer, tables []admin.Table) {
 		return
 	}
 	paint := painter(w)
-	t := newTable(w, "table", "state", "rows", "data files", "delete files", "LSN", "why")
+	t := newTable(w, "table", "state", "rows", "data files", "small", "delete files", "snapshots", "manifests", "metadata", "LSN", "why")
 	for _, r := range tables {
 		state := string(r.State)
 		if r.State == admin.TableError {
 			state = paint(text.FgRed, state)
 		}
-		t.AppendRow(table.Row{r.Name, state, progress.Format(r.Rows, progress.Rows), r.DataFiles, r.DeleteFiles, lsnText(r.LSN), oneLine(r.Error)})
+		t.AppendRow(table.Row{r.Name, state, progress.Format(r.Rows, progress.Rows), r.DataFiles, r.SmallFiles, r.DeleteFiles, r.Snapshots, r.Manifests, progress.Format(r.MetadataBytes, progress.Bytes), lsnText(r.LSN), oneLine(r.Error)})
 	}
 	t.Render()
 }
@@ -168,7 +180,7 @@ func newTable(w io.Writer, header ...string) table.Writer {
 	for i, h := range header {
 		row[i] = h
 		switch h {
-		case "rows", "data files", "delete files", "behind the source":
+		case "rows", "data files", "small", "delete files", "snapshots", "manifests", "metadata", "behind the source":
 			configs = append(configs, table.ColumnConfig{Name: h, Align: text.AlignRight, AlignHeader: text.AlignRight})
 		}
 	}

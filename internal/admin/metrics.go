@@ -102,6 +102,7 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	gauge(descLastPublish, last)
 	collectTables(s.Tables, gauge)
+	collectUpkeep(&s, out, gauge)
 }
 
 func collectTables(tables []Table, gauge func(*prometheus.Desc, float64, ...string)) {

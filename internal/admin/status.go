@@ -65,6 +65,7 @@ type Status struct {
 
 	OpenTransactions int       `json:"open_transactions"`
 	LastPublication  time.Time `json:"last_publication"` // zero before the first
+	Upkeep           Upkeep    `json:"upkeep"`
 	Tables           []Table   `json:"tables"`
 }
 
@@ -114,9 +115,16 @@ type Table struct {
 	Rows        int64      `json:"rows"`
 	DataFiles   int        `json:"data_files"`
 	DeleteFiles int        `json:"delete_files"`
-	LSN         pg.LSN     `json:"lsn"`   // of the publication that last changed it
-	Error       string     `json:"error"` // why it is excluded or in error, or which columns are left out and which have values out of range
-	Code        string     `json:"code"`  // of Error when the state is error
+	SmallFiles  int        `json:"small_files"` // of the data files: written again once there are many
+	Snapshots   int        `json:"snapshots"`
+	Manifests   int        `json:"manifests"`
+	// MetadataBytes are those of metadata.json and the current manifests.
+	MetadataBytes int64  `json:"metadata_bytes"`
+	LSN           pg.LSN `json:"lsn"`   // of the publication that last changed it
+	Error         string `json:"error"` // why it is excluded or in error, or which columns are left out and which have values out of range
+	Code          string `json:"code"`  // of Error when the state is error
+
+	Upkeep TableUpkeep `json:"upkeep"`
 }
 
 // PublicationInfo is one publication as GET /api/v1/publications lists it.

@@ -58,7 +58,7 @@ func (s *Server) Status() admin.Status {
 	}
 	st.Freshness = s.fresh.Quantiles(time.Now())
 	st.Memory = admin.Memory{UsedBytes: heapBytes(), LimitBytes: int64(s.cfg.Memory)}
-	st.Tables = s.tables()
+	st.Tables, st.Upkeep = s.tables()
 	return st
 }
 
@@ -105,22 +105,6 @@ func (s *Server) lakeLSN() pg.LSN {
 		return 0
 	}
 	return eng.Published()
-}
-
-func (s *Server) tables() []admin.Table {
-	eng := s.engine()
-	if eng == nil {
-		return nil
-	}
-	list := eng.Status()
-	out := make([]admin.Table, len(list))
-	for i, t := range list {
-		out[i] = admin.Table{Name: t.Name, Database: t.Parts.Database, Schema: t.Parts.Namespace, Table: t.Parts.Name, State: admin.TableState(t.State), Rows: t.Rows, DataFiles: t.DataFiles, DeleteFiles: t.DeleteFiles, LSN: t.LSN, Error: tableNote(t)}
-		if out[i].State == admin.TableError {
-			out[i].Code = fault.TableError.String()
-		}
-	}
-	return out
 }
 
 // tableNote says what is not as in Postgres: the error, or else the columns that are not there and the values that are null.
