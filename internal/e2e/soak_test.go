@@ -1,0 +1,253 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tarn-db/tarn/internal/admin"
+	"github.com/tarn-db/tarn/internal/pgtest"
+)
+
+const (
+	soakSeconds = 300 // TARN_SOAK_SECONDS for another time
+	soakWriters = 3
+	soakRows    = 20_000 // of each table, about which it stays
+)
+
+// Bounds of what a table of the soak may gather, whatever the time. The first three are materialize's limits and a little for what
+// one publication adds; the others are the catalog's.
+const (
+	soakDataFilesMax   = 32 + 32
+	soakDeleteFilesMax = 32 + 4
+	soakSmallFilesMax  = 32 + 8
+	soakSnapshotsMax   = 128
+	soakManifestsMax   = 4
+	soakMetadataMax    = 512 << 10 // bytes
+)
+
+// soakSetup makes tables that are changed in different ways and stay as large as they are.
+var soakSetup = []string{
+	`CREATE TABLE counters (id int PRIMARY KEY, n bigint NOT NULL DEFAULT 0, note text)`,
+	`INSERT INTO counters SELECT i, 0, repeat('x', i % 50) FROM generate_series(1, ` + strconv.Itoa(soakRows) + `) i`,
+	`CREATE TABLE queue (id bigserial PRIMARY KEY, body text, at timestamptz DEFAULT now())`,
+	`INSERT INTO queue (body) SELECT md5(i::text) FROM generate_series(1, ` + strconv.Itoa(soakRows) + `) i`,
+	`CREATE TABLE events (id bigserial PRIMARY KEY, kind int, payload text)`,
+	`CREATE TABLE documents (id int PRIMARY KEY, body text)`,
+	`INSERT INTO documents SELECT i, repeat(md5(i::text), 150) FROM generate_series(1, 500) i`,
+}
+
+// soakWork are transactions, each of which leaves its table about as large as it was.
+var soakWork = []func(rng *rand.Rand) string{
+	func(rng *rand.Rand) string {
+		return fmt.Sprintf(`UPDATE counters SET n = n + 1 WHERE id = %d`, 1+rng.IntN(soakRows))
+	},
+	func(rng *rand.Rand) string {
+		return fmt.Sprintf(`UPDATE counters SET n = n + 1, note = 'swept' WHERE id BETWEEN %d AND %[1]d + 200`, 1+rng.IntN(soakRows))
+	},
+	func(rng *rand.Rand) string {
+		return `WITH gone AS (DELETE FROM queue WHERE id IN (SELECT id FROM queue ORDER BY id LIMIT 20 FOR UPDATE SKIP LOCKED) RETURNING body) INSERT INTO queue (body) SELECT md5(body) FROM gone`
+	},
+	func(rng *rand.Rand) string {
+		return fmt.Sprintf(`INSERT INTO events (kind, payload) SELECT %d, md5(i::text) FROM generate_series(1, 30) i`, rng.IntN(9))
+	},
+	func(rng *rand.Rand) string {
+		return fmt.Sprintf(`DELETE FROM events WHERE id < (SELECT max(id) - %d FROM events)`, soakRows)
+	},
+	func(rng *rand.Rand) string {
+		return fmt.Sprintf(`UPDATE documents SET body = repeat(md5(random()::text), 150) WHERE id = %d`, 1+rng.IntN(500))
+	},
+}
+
+// soak is a run and what was seen of it.
+type soak struct {
+	*rig
+	transactions atomic.Int64
+	samples      []soakSample
+}
+
+// soakSample is the server at one moment.
+type soakSample struct {
+	admin.Status
+	rss int64 // bytes resident
+}
+
+// TestSoak writes as fast as Postgres lets it, to tables that keep their size, and watches what must not grow: files, delete files,
+// snapshots, manifests, bytes of metadata, memory and lag. Then every row is compared.
+func TestSoak(t *testing.T) {
+	length := soakLength(t)
+	s := &soak{rig: newRig(t, 18, soakSetup)}
+	s.tarn.appendConfig("memory: 256MiB\n")
+	s.tarn.startReady()
+	s.caughtUp()
+	stop := s.begin()
+	for end := time.Now().Add(length); time.Now().Before(end); {
+		time.Sleep(min(5*time.Second, length/20))
+		s.sample()
+	}
+	stop()
+	s.mustBeEqual()
+	s.sample()
+	s.mustBeBounded()
+	s.mustBeFlat()
+	last := s.samples[len(s.samples)-1]
+	t.Logf("%d transactions in %s; %+v", s.transactions.Load(), length, last.Upkeep)
+	if u := last.Upkeep; u.Compactions < 5 || u.CompactedRows == 0 || u.MergedDeleteFiles == 0 || u.RewrittenManifests == 0 || u.ExpiredSnapshots == 0 || u.SweepFailures > 0 {
+		t.Errorf("the soak was too short for upkeep, or there was none: %+v", u)
+	}
+	if lines := s.tarn.errors(); len(lines) > 0 {
+		t.Errorf("the log has errors:\n%s", strings.Join(lines, "\n"))
+	}
+	if out, code := s.tarn.run("scrub", "--deep"); code != 0 || !strings.Contains(out, "0 lost, 0 damaged, 0 orphans") {
+		t.Errorf("scrub ended with %d: %s", code, out)
+	}
+}
+
+func soakLength(t *testing.T) time.Duration {
+	text := os.Getenv("TARN_SOAK_SECONDS")
+	if text == "" {
+		if !pgtest.Long() {
+			t.Skip("neither TARN_LONG nor TARN_SOAK_SECONDS is set")
+		}
+		return soakSeconds * time.Second
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("TARN_SOAK_SECONDS: %v", err)
+	}
+	return time.Duration(n) * time.Second
+}
+
+// begin starts the writers; the returned function ends them and waits.
+func (s *soak) begin() (stop func()) {
+	ctx, cancel := context.WithCancel(s.t.Context())
+	var wg sync.WaitGroup
+	for i := range soakWriters {
+		conn := s.connect()
+		rng := rand.New(rand.NewPCG(s.seed, uint64(i)))
+		wg.Go(func() { s.write(ctx, conn, rng) })
+	}
+	return func() {
+		cancel()
+		wg.Wait()
+	}
+}
+
+func (s *soak) write(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) {
+	for ctx.Err() == nil {
+		// Not ended by ctx: a statement cut off would leave the connection of no use.
+		if _, err := conn.Exec(context.WithoutCancel(ctx), soakWork[rng.IntN(len(soakWork))](rng)); err != nil {
+			s.t.Errorf("writer: %v", err)
+			return
+		}
+		s.transactions.Add(1)
+	}
+}
+
+func (s *soak) sample() {
+	s.t.Helper()
+	st, err := s.tarn.client().Status(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.samples = append(s.samples, soakSample{st, residentBytes(s.t, s.tarn.cmd.Process.Pid)})
+}
+
+// residentBytes is a process's VmRSS.
+func residentBytes(t *testing.T, pid int) int64 {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kib int64
+	_, rest, _ := strings.Cut(string(b), "VmRSS:")
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
+		t.Fatal(err)
+	}
+	return kib << 10
+}
+
+// mustBeBounded holds every sample of every table to its bounds.
+func (s *soak) mustBeBounded() {
+	s.t.Helper()
+	for i, sample := range s.samples {
+		for _, t := range sample.Tables {
+			for _, b := range []struct {
+				what      string
+				is, bound int64
+			}{
+				{"data files", int64(t.DataFiles), soakDataFilesMax}, {"delete files", int64(t.DeleteFiles), soakDeleteFilesMax},
+				{"small files", int64(t.SmallFiles), soakSmallFilesMax}, {"snapshots", int64(t.Snapshots), soakSnapshotsMax},
+				{"manifests", int64(t.Manifests), soakManifestsMax}, {"bytes of metadata", t.MetadataBytes, soakMetadataMax},
+			} {
+				if b.is > b.bound {
+					s.t.Errorf("sample %d: %s has %d %s, at most %d are allowed", i, t.Name, b.is, b.what, b.bound)
+				}
+			}
+		}
+		if sample.rss > sample.Memory.LimitBytes {
+			s.t.Errorf("sample %d: %d MiB are resident, %d allowed", i, sample.rss>>20, sample.Memory.LimitBytes>>20)
+		}
+	}
+}
+
+// mustBeFlat compares the last third of the run with the one before: what has grown by then grows for ever.
+func (s *soak) mustBeFlat() {
+	s.t.Helper()
+	third := len(s.samples) / 3
+	for _, m := range []struct {
+		what  string
+		of    func(soakSample) int64
+		slack int64 // that a mean may differ by, beside a half
+	}{
+		{"data files", sumOf(func(t admin.Table) int64 { return int64(t.DataFiles) }), 10},
+		{"delete files", sumOf(func(t admin.Table) int64 { return int64(t.DeleteFiles) }), 10},
+		{"manifests", sumOf(func(t admin.Table) int64 { return int64(t.Manifests) }), 4},
+		{"bytes of metadata", sumOf(func(t admin.Table) int64 { return t.MetadataBytes }), 32 << 10},
+		{"MiB resident", func(s soakSample) int64 { return s.rss >> 20 }, 16},
+		{"lag, ms", func(s soakSample) int64 { return s.LagMS }, 2000},
+	} {
+		var first, middle, last []int64
+		for i, sample := range s.samples {
+			switch {
+			case i < third:
+				first = append(first, m.of(sample))
+			case i < 2*third:
+				middle = append(middle, m.of(sample))
+			default:
+				last = append(last, m.of(sample))
+			}
+		}
+		s.t.Logf("%-18s mean of thirds %8d %8d %8d, most %d", m.what, mean(first), mean(middle), mean(last), slices.Max(slices.Concat(first, middle, last)))
+		if mean(last) > mean(middle)*3/2+m.slack {
+			s.t.Errorf("%s grew: mean %d, then %d", m.what, mean(middle), mean(last))
+		}
+	}
+}
+
+func sumOf(f func(admin.Table) int64) func(soakSample) int64 {
+	return func(s soakSample) (sum int64) {
+		for _, t := range s.Tables {
+			sum += f(t)
+		}
+		return sum
+	}
+}
+
+func mean(v []int64) (sum int64) {
+	for _, n := range v {
+		sum += n
+	}
+	return sum / int64(max(1, len(v)))
+}
