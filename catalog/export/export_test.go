@@ -192,9 +192,11 @@ func TestTaken(t *testing.T) {
 	if after := keysUnder(t, s.store, "exports/"); !slices.Equal(before, after) {
 		t.Errorf("it left %q of %q", after, before)
 	}
-	// One whose folder is but the beginning of another's name is another place.
-	if _, err := s.export(export.Target{Store: s.store, Root: "exports/a2"}, 0); err != nil {
-		t.Error(err)
+	// One whose name is but the beginning of another's, or goes on from it, is another place.
+	for _, root := range []string{"exports/a2", "exports/b2", "exports/b"} {
+		if _, err := s.export(export.Target{Store: s.store, Root: root}, 0); err != nil {
+			t.Error(err)
+		}
 	}
 	if _, err := s.export(export.Target{Store: s.store, Root: "exports"}, 0); fault.CodeOf(err) != fault.ExportTaken {
 		t.Errorf("an export around another: %v", err)
@@ -222,6 +224,36 @@ func TestRace(t *testing.T) {
 	}
 	if got := s.read(s.store, target.Root); made > 1 || !slices.Equal(got, s.at[0x300]) {
 		t.Errorf("%d exports were made, rows %v", made, got)
+	}
+}
+
+// overtaken is a store in which another export is made between the look and the note.
+type overtaken struct {
+	objstore.Store
+	other func()
+}
+
+func (o *overtaken) PutIfAbsent(ctx context.Context, key string, data []byte) (objstore.ObjectInfo, error) {
+	if other := o.other; other != nil {
+		o.other = nil
+		other()
+	}
+	return o.Store.PutIfAbsent(ctx, key, data)
+}
+
+// TestOvertaken: an export that ended between the look at a place and the note stays as it is.
+func TestOvertaken(t *testing.T) {
+	s := newScene(t, objstore.NewMem())
+	store := &overtaken{Store: s.store, other: func() {
+		if _, err := s.export(export.Target{Store: s.store, Root: "exports/a"}, 0); err != nil {
+			t.Error(err)
+		}
+	}}
+	if _, err := s.export(export.Target{Store: store, Root: "exports/a"}, 0x100); fault.CodeOf(err) != fault.ExportTaken {
+		t.Errorf("an export over one just made: %v", err)
+	}
+	if got := s.read(s.store, "exports/a"); !slices.Equal(got, s.at[0x300]) || slices.Contains(keysUnder(t, s.store, "exports/"), "exports/a/tarn-export.json") {
+		t.Errorf("the first has %v", got)
 	}
 }
 

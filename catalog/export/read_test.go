@@ -92,6 +92,9 @@ func (s *scene) read(target objstore.Store, root string) []int64 {
 			}
 		}
 		ids := s.files[path.Base(key)]
+		if len(task.File.LowerBoundValues()) != 2 || len(task.File.UpperBoundValues()) != 2 || len(task.File.ValueCounts()) != 2 || len(task.File.NullValueCounts()) != 2 {
+			t.Errorf("%s has lost statistics: %v", location, task.File)
+		}
 		if task.File.Count() != int64(len(ids)) {
 			t.Errorf("%s has %d rows, want %d", location, task.File.Count(), len(ids))
 		}
