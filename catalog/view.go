@@ -239,6 +239,17 @@ func (v View) Metadata(ctx context.Context, t TableVersion) ([]byte, error) {
 	return v.c.metadata.get(ctx, t.Key)
 }
 
+// State returns what the materializer published with a table last; nil if the table is gone.
+func (v View) State(ctx context.Context, id lake.TableID) ([]byte, error) {
+	v.c.mu.RLock()
+	var blob *journal.Blob
+	if t := v.c.state.tables[id]; t != nil {
+		blob = t.rec.State
+	}
+	v.c.mu.RUnlock()
+	return v.c.readBlob(ctx, blob)
+}
+
 func sortedKeys(m map[string]bool) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {

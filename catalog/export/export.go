@@ -26,6 +26,7 @@ import (
 	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/materialize"
 	"github.com/tarn-db/tarn/materialize/datafile"
 	"github.com/tarn-db/tarn/materialize/lake"
 )
@@ -44,8 +45,9 @@ type Options struct {
 // Report is what was made. Rows are those a reader sees.
 type Report struct {
 	Table         string `json:"table"`       // database.schema.table
-	LSN           pg.LSN `json:"lsn"`         // of the publication
+	LSN           pg.LSN `json:"lsn"`         // up to which it is as in Postgres: of the publication, or the table's last good one
 	ChangedLSN    pg.LSN `json:"changed_lsn"` // of the publication that last changed the table
+	Stopped       string `json:"stopped"`     // why the table does not move with the publications any more; empty if it does
 	Location      string `json:"location"`
 	Metadata      string `json:"metadata"` // location of metadata.json
 	Rows          int64  `json:"rows"`
@@ -70,6 +72,9 @@ func Run(ctx context.Context, cat *catalog.Catalog, o Options) (Report, error) {
 		return Report{}, e.explain(err)
 	}
 	e.report = Report{Table: tv.Name.String(), LSN: cut.LSN, ChangedLSN: tv.LSN, Location: o.Target.location()}
+	if err := e.lookStopped(ctx, cat.View()); err != nil {
+		return Report{}, e.explain(err)
+	}
 	if err := o.Target.claim(ctx, e.report); err != nil {
 		return Report{}, err
 	}
@@ -101,6 +106,19 @@ type exporter struct {
 type datafileCopy struct {
 	location string
 	rows     int64
+}
+
+// lookStopped tells a table in error from one that merely did not change: it is not as in Postgres at the publication's LSN.
+func (e *exporter) lookStopped(ctx context.Context, v catalog.View) error {
+	state, err := v.State(ctx, e.source.ID)
+	if err != nil {
+		return err
+	}
+	why, good, err := materialize.Stopped(state, e.source.Name)
+	if why != "" && good < e.report.LSN {
+		e.report.Stopped, e.report.LSN = why, good
+	}
+	return err
 }
 
 // explain says what to do about files that left while they were copied.

@@ -178,6 +178,26 @@ func (s *scene) scrub(orphans int64) {
 	}
 }
 
+// TestStopped: a table in error is not said to be newer than it is.
+func TestStopped(t *testing.T) {
+	s := newScene(t, objstore.NewMem())
+	ch := s.a.Change()
+	ch.State = []byte(`{"version": 1, "error": "a page cannot be read", "error_at": "0/300"}`)
+	s.publish(0x400, ch, nil, nil)
+	r, err := s.export(export.Target{Store: s.store, Root: "exports/a"}, 0)
+	if err != nil || r.LSN != 0x300 || r.Stopped != "a page cannot be read" {
+		t.Errorf("a table in error since 0/400 is exported as %+v, %v", r, err)
+	}
+	if r, err = s.export(export.Target{Store: s.store, Root: "exports/b"}, 0x200); err != nil || r.LSN != 0x200 || r.Stopped != "" {
+		t.Errorf("before its error it is exported as %+v, %v", r, err)
+	}
+	ch.State = []byte(`{"version": 99}`)
+	s.publish(0x500, ch, nil, nil)
+	if _, err := s.export(export.Target{Store: s.store, Root: "exports/c"}, 0); err == nil {
+		t.Error("a state of a later version was passed over")
+	}
+}
+
 // TestTaken: an export never mixes with what is there.
 func TestTaken(t *testing.T) {
 	s := newScene(t, objstore.NewMem())

@@ -170,6 +170,9 @@ func emptyFolder(to string) error {
 
 func printExport(w io.Writer, r export.Report) {
 	fmt.Fprintf(w, "%s at %s: %s rows in %d data files and %d delete files, %s\n", r.Table, r.LSN, progress.Format(r.Rows, progress.Rows), r.DataFiles, r.DeleteFiles, progress.Format(r.Bytes, progress.Bytes))
+	if r.Stopped != "" {
+		fmt.Fprintf(w, "stopped   the table is in error and not newer than that: %s\n", oneLine(r.Stopped))
+	}
 	fmt.Fprintf(w, "location  %s\nmetadata  %s\n", r.Location, r.Metadata)
 	fmt.Fprintf(w, "register  CALL catalog.system.register_table(table => 'namespace.name', metadata_file => '%s')\n", strings.ReplaceAll(r.Metadata, "'", "''"))
 }

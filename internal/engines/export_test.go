@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,10 @@ func TestExport(t *testing.T) {
 		e := r.export("app.public.orders", "--to", "file://"+filepath.Join(r.dir, "warehouse", "db", "orders"))
 		if e.report.StreamedBytes != 0 || e.report.DeleteFiles < 2 || e.report.DataFiles < 3 {
 			t.Errorf("exported %+v", e.report)
+		}
+		scan := fmt.Sprintf("SELECT count(*) FROM iceberg_scan('%s')", strings.TrimPrefix(e.report.Location, "file://"))
+		if got, err := r.readers[lakecheck.DuckDB].Query(t.Context(), r.catalog, database, scan); err != nil || *got[0][0] != strconv.Itoa(e.report.Rows) {
+			t.Errorf("DuckDB counts %v rows, tarn %d: %v", got, e.report.Rows, err)
 		}
 		// A Hadoop catalog finds it by its folder.
 		r.spark("SET `spark.sql.catalog.own`=org.apache.iceberg.spark.SparkCatalog", "SET `spark.sql.catalog.own.type`=hadoop",
@@ -104,6 +109,7 @@ type exported struct {
 	*rig
 	report struct {
 		Location, Metadata string
+		Rows               int
 		DataFiles          int   `json:"data_files"`
 		DeleteFiles        int   `json:"delete_files"`
 		StreamedBytes      int64 `json:"streamed_bytes"`
