@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/apache/iceberg-go"
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
@@ -198,6 +199,9 @@ func (e *exporter) putting(key string) {
 
 // rewriteDeletes writes a delete file for the copies. What it says of files that are live no more is left out.
 func (e *exporter) rewriteDeletes(ctx context.Context, f table.LiveFile) error {
+	if format := f.File.FileFormat(); format != iceberg.ParquetFile {
+		return fault.Errorf(fault.ExportFormat, "%s is a %s file: tables are exported in format version 2, whose delete files are Parquet", f.Key, format)
+	}
 	b, _, err := e.src.Get(ctx, f.Key)
 	if err != nil {
 		return err

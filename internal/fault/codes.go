@@ -90,6 +90,7 @@ const (
 	ExportTaken   Code = 606
 	ExportPassed  Code = 607
 	LSNNotKept    Code = 608
+	ExportFormat  Code = 609
 
 	NoServer             Code = 701
 	NoAnswer             Code = 702

@@ -109,6 +109,7 @@ var registry = []Entry{
 	{ExportTaken, "there is something where a table is to be exported", "The location named is not empty: a table is there, other files, or an export that is under way or was killed.", "Name another --to. What a killed export left, with tarn-export.json in it and no metadata, may be removed."},
 	{ExportPassed, "a table went on while it was exported", "Files of a publication are kept for an hour after it was superseded; copying them took longer, or --at was about to leave.", "Export again, without --at or with a later one."},
 	{LSNNotKept, "the lake is not kept at that LSN", "Publications can be read for an hour after they were superseded, and none above the newest.", "Name an LSN in between; GET /api/v1/publications lists them."},
+	{ExportFormat, "a table has files that cannot be exported", "`tarn export` writes tables of Iceberg format version 2, and the table has delete files of another kind.", "Export a table of format version 2, or let engines read this one where it is."},
 
 	{NoServer, "no tarn answers", "Nothing listens on the address, or the network does not lead there.", "Start `tarn serve`, or give its address with --http, --config or TARN_HTTP."},
 	{NoAnswer, "tarn does not answer", "The process listens and says nothing: it hangs, was stopped, or the machine is overloaded.", "See whether the process runs."},

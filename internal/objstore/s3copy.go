@@ -2,6 +2,7 @@ package objstore
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"strings"
 
@@ -35,8 +36,11 @@ func (s *S3) copyFrom(ctx context.Context, src Store, from, to string) (ObjectIn
 	out, err := s.client.CopyObject(ctx, &s3.CopyObjectInput{
 		Bucket: &s.bucket, Key: at, CopySource: aws.String(copySource(other.bucket, other.prefix+from)), CopySourceIfMatch: &head.ETag,
 	}, func(o *s3.Options) { o.HTTPClient = s.patient })
+	if err = s.fail("CopyObject", to, err); errors.Is(err, ErrNotFound) {
+		err = notFound(from) // it left meanwhile
+	}
 	if err != nil {
-		return ObjectInfo{}, s.fail("CopyObject", to, err)
+		return ObjectInfo{}, err
 	}
 	info := ObjectInfo{Key: to, Size: head.Size, ModTime: serverTime(out.ResultMetadata)}
 	if out.CopyObjectResult != nil {
