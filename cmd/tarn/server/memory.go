@@ -6,11 +6,12 @@ import (
 )
 
 // The setting memory is what the process stays below, as the kernel counts it (resident memory). The program's own pages
-// come off it first. Of the rest, pages and layers get three eighths, what tables are made with three eighths, and what
-// is left is for everything else and for garbage not yet collected.
+// come off it first. Of the rest, pages and layers get three eighths, what tables are made with three eighths, metadata that
+// the catalog keeps for readers a sixteenth, and what is left is for everything else and for garbage not yet collected.
 const (
-	pagesShare = 8.0 / 3
-	lakeShare  = 8.0 / 3
+	pagesShare   = 8.0 / 3
+	lakeShare    = 8.0 / 3
+	catalogShare = 16
 	// programBytes is what the kernel counts of the program's file once most of it has run, which Go's limit does not see.
 	programBytes = 56 << 20
 	// memoryFloor is what the program needs whatever it is told; a lower limit would make it collect garbage all the time.
@@ -24,6 +25,9 @@ func (s *Server) dataMemory() int64 {
 
 func (s *Server) pagesMemory() int64 { return int64(float64(s.dataMemory()) / pagesShare) }
 func (s *Server) lakeMemory() int64  { return int64(float64(s.dataMemory()) / lakeShare) }
+
+// catalogMemory is for metadata.json objects: each publication leaves one of every table it changed.
+func (s *Server) catalogMemory() int64 { return s.dataMemory() / catalogShare }
 
 // limitMemory makes the garbage collector work harder as the process comes near its memory. GOMEMLIMIT wins.
 func (s *Server) limitMemory() {

@@ -79,7 +79,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer s.store.Close()
 	if s.cat, err = catalog.Open(ctx, catalog.Options{
-		Store: s.store, Logger: s.log, EngineVersion: s.version,
+		Store: s.store, Logger: s.log, EngineVersion: s.version, CacheBytes: s.catalogMemory(),
 		VersionHint: func(n lake.TableName) bool { return s.cfg.Tables.For(n.Database, n.Namespace, n.Name).VersionHint },
 	}); err != nil {
 		return err
