@@ -55,6 +55,7 @@ var benchmarks = map[string]func(context.Context, options) (any, error){
 	"play":      func(ctx context.Context, o options) (any, error) { return playBench(ctx, o) },
 	"memory":    func(ctx context.Context, o options) (any, error) { return memoryBench(ctx, o) },
 	"s3":        func(ctx context.Context, o options) (any, error) { return s3Bench(ctx, o) },
+	"pages":     func(ctx context.Context, o options) (any, error) { return pagesBench(ctx, o) },
 	"engines":   func(ctx context.Context, o options) (any, error) { return engineBench(ctx, o) },
 	"freshness": func(ctx context.Context, o options) (any, error) { return freshnessBench(ctx, o) },
 }

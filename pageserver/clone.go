@@ -50,6 +50,7 @@ func (t *Timeline) copyDatabase(ctx context.Context, rec *wal.Record, r xlrec.DB
 		}
 	}
 	if cloned != nil {
+		cloned.copied = true
 		t.layerMu.Lock()
 		t.pending = append(t.pending, cloned)
 		t.layers.Store(newLayerSet(append(slices.Clone(*t.layers.Load()), cloned)))

@@ -14,9 +14,11 @@ import (
 	"github.com/tarn-db/tarn/pageserver/slru"
 )
 
-// imageEvery is how many records a page gathers before a delta layer gets an image of it: what a read of it redoes at most, besides the
-// first record that makes it from nothing.
-const imageEvery = 64
+// imageEvery is the default of Options.ImageEvery, imageEveryMax what frames can count to.
+const (
+	imageEvery    = 64
+	imageEveryMax = 1<<16 - 2
+)
 
 // deltaBytes is the size of Timeline.deltas from which on a flush is wanted, bytes. Another log may grow as big while that one is written.
 func (o *Options) deltaBytes() int64 { return o.MemoryBytes / 16 }
@@ -76,7 +78,7 @@ func (t *Timeline) noteRedo(tc *touch, rec *wal.Record) {
 	t.deltas.Redo(fr.noted, rec.LSN, init)
 	if init {
 		fr.chain = 0
-	} else if fr.chain++; fr.chain >= imageEvery {
+	} else if fr.chain++; int(fr.chain) >= t.opts.ImageEvery {
 		fr.chain = 0
 		tc.image = (*[pg.BlockSize]byte)(t.deltas.Image(fr.noted, rec.End))
 	}

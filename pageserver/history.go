@@ -72,6 +72,12 @@ func needs(points []point, l *layerObject) bool {
 	return slices.ContainsFunc(points, func(p point) bool { return l.at(p.LSN) })
 }
 
+// leads says whether the layer is part of what delta layers lead over: pages of a database that was made by a copy of files, which no
+// record names.
+func (c *contents) leads(l *layerObject) bool {
+	return l.copied && slices.ContainsFunc(c.deltas, func(d *layerObject) bool { return d.from < l.LSN && l.LSN <= d.LSN })
+}
+
 // at says whether the layer is part of the timeline at a point's LSN.
 func (l *layerObject) at(lsn pg.LSN) bool { return l.since <= lsn && (l.until == 0 || lsn < l.until) }
 
@@ -98,8 +104,8 @@ func (c *contents) prune(h History, head point) (gone []string) {
 		gone = append(gone, d.Name)
 		return true
 	})
-	c.retired = slices.DeleteFunc(slices.Clone(c.retired), func(l *layerObject) bool {
-		if needs(kept, l) {
+	c.retired = slices.DeleteFunc(slices.Clone(c.retired), func(l *layerObject) bool { // after the deltas
+		if needs(kept, l) || c.leads(l) {
 			return false
 		}
 		gone = append(gone, l.Name)
@@ -129,7 +135,7 @@ func (c *contents) retire(layers []*layerObject, lsn pg.LSN) (gone []string) {
 	for _, l := range layers {
 		former := *l
 		former.until = lsn
-		if former.since < lsn && needs(c.points, &former) {
+		if former.since < lsn && needs(c.points, &former) || c.leads(l) {
 			c.retired = append(c.retired, &former)
 		} else {
 			gone = append(gone, l.Name)

@@ -43,7 +43,8 @@ const (
 //	commit_time       of the last commit before lsn, by the primary's clock; made: when it was written, by tarn's
 //	layers            objects with their size, LSN, first and last key (hex), number of values and since, the newest first
 //	points            lsn, state, commit_time and made as the index had them formerly, the oldest first
-//	retired           layers that only points still need; until is where they are no longer part of the timeline
+//	retired           layers that only points still need; until is where they are no longer part of the timeline. Those that are copied, of
+//	                  a database made by a copy of files, stay with the delta layer that leads over their LSN
 //	deltas            delta layers, the oldest first: each leads from an LSN to its own, and the next begins there
 //	branches          names of LSNs, with their parent and when they were created; the points that lead there are kept
 //
@@ -81,6 +82,7 @@ type indexLayer struct {
 	Since  pg.LSN `json:"since,omitempty"`
 	Until  pg.LSN `json:"until,omitempty"`
 	From   pg.LSN `json:"from,omitempty"`
+	Copied bool   `json:"copied,omitempty"`
 }
 
 // newNonce names an object or a write as no other is named.
@@ -131,7 +133,7 @@ func layerObjects(list []indexLayer) (layers []*layerObject, err error) {
 		}
 		layers = append(layers, &layerObject{
 			Name: l.Name, Size: l.Size, LSN: l.LSN, First: first, Last: last, Values: l.Values,
-			since: l.Since, until: l.Until, from: l.From, id: layerIDs.Add(1),
+			since: l.Since, until: l.Until, from: l.From, copied: l.Copied, id: layerIDs.Add(1),
 		})
 	}
 	return layers, nil
@@ -140,7 +142,7 @@ func layerObjects(list []indexLayer) (layers []*layerObject, err error) {
 func indexLayers(layers []*layerObject) []indexLayer {
 	list := make([]indexLayer, 0, len(layers))
 	for _, l := range layers {
-		list = append(list, indexLayer{l.Name, l.Size, l.LSN, hex.EncodeToString(l.First[:]), hex.EncodeToString(l.Last[:]), l.Values, l.since, l.until, l.from})
+		list = append(list, indexLayer{l.Name, l.Size, l.LSN, hex.EncodeToString(l.First[:]), hex.EncodeToString(l.Last[:]), l.Values, l.since, l.until, l.from, l.copied})
 	}
 	return list
 }

@@ -31,7 +31,9 @@ type layerObject struct {
 	since pg.LSN // it is part of the timeline at points from here on
 	until pg.LSN // and below here; 0: still
 	from  pg.LSN // of a delta layer: it leads from here to LSN
-	id    uint64 // of the handle, for the cache
+	// copied: of a database that was copied by its files, at LSN.
+	copied bool
+	id     uint64 // of the handle, for the cache
 }
 
 // kind is the layer's as the index has it.

@@ -29,8 +29,8 @@ type moment struct {
 // that history still reaches is opened from the store, and must be what it was, page for page.
 func (c *corpus) past(t *testing.T, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 8))
-	mem := objstore.NewMem()
-	o := Options{Store: mem, MemoryBytes: 32 << 20, Workers: int(seed % 3), History: History{Window: 200 * time.Hour}, WAL: c.archive(t)}
+	mem := objstore.NewFaulty(objstore.NewMem())
+	o := Options{Store: mem, MemoryBytes: 32 << 20, ImageEvery: 1 + rng.IntN(100), Workers: int(seed % 3), History: History{Window: 200 * time.Hour}, WAL: c.archive(t)}
 	clock := time.Now()
 	tick := func() time.Time { clock = clock.Add(26 * time.Hour); return clock } // just beyond a part of the window: all points stay in it
 	tl := c.importBase(t, o)
@@ -42,7 +42,10 @@ func (c *corpus) past(t *testing.T, seed uint64) {
 		_, ended = c.applyAll(t, tl, func(*wal.Record) bool {
 			left--
 			switch rng.IntN(30_000) {
-			case 0, 1, 2:
+			case 0, 1:
+				_ = tl.StartFlush(context.Background())
+			case 2: // what it could not write comes with the next
+				mem.Inject(objstore.Fault{Op: objstore.OpPutStream, Contains: []string{"layers/", "deltas/"}[rng.IntN(2)], Err: objstore.ErrInjected, Times: 1})
 				_ = tl.StartFlush(context.Background())
 			case 3, 4:
 				if tl.reached() {

@@ -158,6 +158,25 @@ func (s *Snapshot) Page(ctx context.Context, loc pg.RelFileLocator, num pg.ForkN
 	return true, nil
 }
 
+// Chain is how many records a read of a block redoes.
+func (s *Snapshot) Chain(ctx context.Context, loc pg.RelFileLocator, num pg.ForkNumber, blk pg.BlockNumber) (records int, err error) {
+	r, f, err := s.fork(ctx, loc, num)
+	if err != nil || blk >= f.size {
+		return 0, err
+	}
+	w, err := s.chainOf(ctx, key.OfBlock(loc, num, blk), max(r.created, floorOf(r.cuts[num], blk)))
+	if err != nil {
+		return 0, err
+	}
+	defer w.done()
+	for i := range w.found {
+		if w.found[i].Kind < delta.Image {
+			records++
+		}
+	}
+	return records, nil
+}
+
 // redo makes the page from the chain.
 func (w *chain) redo(dst []byte) error {
 	if err := w.base(dst); err != nil {
@@ -220,6 +239,25 @@ func (w *chain) redoRecord(page pg.Page, e *pastEntry) error {
 	for _, c := range w.vm {
 		if c.Rel == loc && redo.VMBlock(c.HeapBlock) == blk {
 			redo.ApplyVM(page, c, rec.End)
+		}
+	}
+	return nil
+}
+
+// Scan calls fn for each block from from up to, not including, to that existed, in order. A page is valid, and not to be changed, until fn
+// returns.
+func (s *Snapshot) Scan(ctx context.Context, loc pg.RelFileLocator, num pg.ForkNumber, from, to pg.BlockNumber, fn func(pg.BlockNumber, pg.Page) error) error {
+	_, f, err := s.fork(ctx, loc, num)
+	if err != nil {
+		return err
+	}
+	page := make([]byte, pg.BlockSize)
+	for blk := from; blk < min(to, f.size); blk++ {
+		if _, err := s.Page(ctx, loc, num, blk, page); err != nil {
+			return err
+		}
+		if err := fn(blk, page); err != nil {
+			return err
 		}
 	}
 	return nil

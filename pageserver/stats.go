@@ -36,6 +36,7 @@ type Stats struct {
 	DirtyBytes    int64 // changed since the last flush
 	CacheBytes    int64 // of layers, cached
 	LayerBytes    int64 // in the store
+	DeltaBytes    int64 // in the store, of delta layers
 	Layers        int
 	Relations     int
 	Opaque        int // relations whose pages are not known
@@ -66,6 +67,11 @@ func (t *Timeline) Stats() Stats {
 		s.LayerBytes += l.Size
 		s.Layers++
 	}
+	t.flusher.mu.Lock()
+	for _, d := range t.flusher.authority.deltas {
+		s.DeltaBytes += d.Size
+	}
+	t.flusher.mu.Unlock()
 	for _, d := range t.dirty {
 		s.DirtyBlocks += d.Blocks.GetCardinality()
 	}

@@ -41,7 +41,10 @@ type Options struct {
 	History     History
 	Workers     int // goroutines that redo the pages of a batch beside the caller of ApplyBatch; default 0, the caller does it
 	Logger      *slog.Logger
-	WAL         WAL // the archive, for snapshots; nil: there are none
+	WAL         WAL // where records are read again, for snapshots; nil: there are none
+	// ImageEvery is how many records a page gathers before a delta layer gets an image of it: what a read of it redoes at most, besides
+	// the first record that makes it from nothing. Default 64.
+	ImageEvery int
 }
 
 const (
@@ -67,6 +70,12 @@ func (o *Options) check() error {
 	o.MemoryBytes = max(o.MemoryBytes, memoryMin)
 	if o.Workers < 0 {
 		return fmt.Errorf("%d workers for redo: want 0 or more", o.Workers)
+	}
+	if o.ImageEvery == 0 {
+		o.ImageEvery = imageEvery
+	}
+	if o.ImageEvery < 0 || o.ImageEvery > imageEveryMax {
+		return fmt.Errorf("an image every %d records: want 1 to %d", o.ImageEvery, imageEveryMax)
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

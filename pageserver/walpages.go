@@ -30,7 +30,7 @@ type walReader struct {
 	id     uint64 // of what it caches
 	major  func() pg.Major
 	head   func() pg.LSN // WAL up to here stays as it is: pages of there are durable
-	unused sync.Pool // of *recordReader
+	unused sync.Pool     // of *recordReader
 }
 
 func newWALReader(w WAL, c *cache, major func() pg.Major, head func() pg.LSN) *walReader {
