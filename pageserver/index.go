@@ -226,7 +226,7 @@ func (a *authority) replace(ctx context.Context, next timelineIndex, c contents)
 	next.Format, next.Version, next.Nonce = indexFormat, indexVersion, newNonce()
 	next.Layers, next.Points, next.Retired = indexLayers(*newLayerSet(c.layers)), c.points, indexLayers(*newLayerSet(c.retired))
 	next.Deltas, next.Branches = indexLayers(c.deltas), c.branches
-	data, err := json.MarshalIndent(next, "", " ")
+	data, err := json.Marshal(next)
 	if err != nil {
 		return fmt.Errorf("timeline index: %w", err)
 	}
