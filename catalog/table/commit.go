@@ -198,7 +198,7 @@ func (c *Commit) addSnapshot(ctx context.Context, st Stamp, ch *lake.TableChange
 	}
 	parent := m.current()
 	if parent != nil {
-		snap.ParentID = &parent.ID
+		snap.ParentID = parent.ID
 	}
 	wr := writer{
 		commit: c, nonce: st.Nonce,

@@ -141,7 +141,7 @@ func pack(existing, added, deleted []entry) []plan {
 // stamp is what a new snapshot gives everything it writes.
 type stamp struct {
 	snapshotID int64
-	parentID   *int64
+	parentID   int64 // 0: none
 	sequence   int64
 	schema     *iceberg.Schema
 }
@@ -207,8 +207,12 @@ func encodeList(st stamp, manifests []*manifest) ([]byte, error) {
 	for i, m := range manifests {
 		files[i] = m.file
 	}
+	var parent *int64
+	if st.parentID != 0 {
+		parent = &st.parentID
+	}
 	var buf bytes.Buffer
-	err := iceberg.WriteManifestList(FormatVersion, &buf, st.snapshotID, st.parentID, &st.sequence, 0, files)
+	err := iceberg.WriteManifestList(FormatVersion, &buf, st.snapshotID, parent, &st.sequence, 0, files)
 	return buf.Bytes(), err
 }
 

@@ -70,7 +70,7 @@ func (r *schemaRecord) UnmarshalJSON(b []byte) error {
 // snapshot is one snapshot of a table.
 type snapshot struct {
 	ID             int64             `json:"snapshot-id"`
-	ParentID       *int64            `json:"parent-snapshot-id,omitempty"`
+	ParentID       int64             `json:"parent-snapshot-id,omitempty"` // 0: none; a pointer would keep the parent's slice, and all before it
 	SequenceNumber int64             `json:"sequence-number"`
 	TimestampMS    int64             `json:"timestamp-ms"`
 	ManifestList   string            `json:"manifest-list"`
