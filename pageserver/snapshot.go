@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/pageserver/delta"
 	"github.com/tarn-db/tarn/pageserver/key"
@@ -16,10 +17,10 @@ import (
 )
 
 // ErrNotInDeltas: what leads to an LSN was not noted; only a replay of WAL leads there (OpenPast).
-var ErrNotInDeltas = errors.New("no delta layers lead to that LSN")
+var ErrNotInDeltas = fault.New(fault.BeforeHistory, "no delta layers lead to that LSN")
 
 // ErrNotFlushed: the LSN lies behind the last flush.
-var ErrNotFlushed = errors.New("the LSN has not been flushed")
+var ErrNotFlushed = fault.New(fault.BeyondWAL, "the LSN has not been flushed")
 
 // Snapshot is a timeline as it was behind the last record that ends at or below an LSN. A page is the newest image of it up to there and the
 // records since, which delta layers name. It is safe for concurrent use, beside the timeline too. What it reads stays for removeGrace
