@@ -23,9 +23,9 @@ ORACLE := ./pageserver/verify/...
 E2E := ./internal/e2e/...
 SLOW_TIMEOUT := 25m
 # Packages whose tests start goroutines of ours; the race detector costs about five times the time.
-RACE := ./ingest ./ingest/raftlog ./ingest/archive ./ingest/receive ./internal/objstore/... ./internal/s3test ./internal/admin/... ./internal/listen ./catalog/journal/...
+RACE := ./ingest ./ingest/raftlog ./ingest/archive ./ingest/receive ./internal/objstore/... ./internal/s3test ./internal/admin/... ./internal/listen ./pageserver/pageapi/... ./pageserver/snapshots ./catalog/journal/...
 
-.PHONY: build test lint mutants unit race oracle e2e engines demo bench bench-redo bench-redo-tpcc bench-copy bench-play bench-freshness bench-memory bench-s3 bench-engines microbench fuzz corpus verify-corpus setup test-long test-minio clean distclean
+.PHONY: build test lint generate mutants unit race oracle e2e engines demo bench bench-redo bench-redo-tpcc bench-copy bench-play bench-freshness bench-memory bench-s3 bench-engines microbench fuzz corpus verify-corpus setup test-long test-minio clean distclean
 
 build: bin/tarn
 
@@ -65,6 +65,10 @@ $(STATICCHECK):
 	mkdir -p $(CACHE)/bin
 	GOBIN="$$PWD/$(CACHE)/bin" go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
 	mv $(CACHE)/bin/staticcheck $@
+
+# Go from pageserver/pageapi/pagepb/page.proto.
+generate:
+	internal/tools/generate-pages
 
 lint: $(STATICCHECK)
 	@unformatted="$$(git ls-files -co --exclude-standard '*.go' | xargs -r gofmt -l)"; \

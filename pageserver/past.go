@@ -1,6 +1,7 @@
 package pageserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -144,7 +145,7 @@ func (t *Timeline) Replay(ctx context.Context, r *wal.Reader, to Target) error {
 			return fmt.Errorf("replay to %s: %w", to, err)
 		}
 		n, err := before(recs, to)
-		if err == nil {
+		if err = cmp.Or(err, ctx.Err()); err == nil {
 			_, err = t.ApplyBatch(ctx, recs[:n])
 		}
 		if err != nil {

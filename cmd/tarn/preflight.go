@@ -32,7 +32,7 @@ const sourceWithin = 2500 * time.Millisecond
 // preflight has the doctor look before the server touches the source, and locks the data directory. What it returns holds
 // that until closed. What does not end the start is logged where somebody operates the server and can be advised.
 func preflight(ctx context.Context, cfg *config.Config, log *slog.Logger, advise bool) (io.Closer, error) {
-	for name, at := range map[string]config.Listener{"http": cfg.HTTP, "catalog": cfg.Catalog} {
+	for name, at := range map[string]config.Listener{"http": cfg.HTTP, "catalog": cfg.Catalog, "pages": cfg.Pages} {
 		if err := checkGuard(name, at); err != nil {
 			return nil, err
 		}

@@ -21,6 +21,7 @@ type Config struct {
 	Catalog Listener // Iceberg REST catalog
 	SQL     Listener // analytics endpoint on the Postgres wire; without TLS and tokens
 	HTTP    Listener // metrics, health and the admin API
+	Pages   Listener // page service; off without an address
 	Publish Publish
 	History History
 	Tables  Rules

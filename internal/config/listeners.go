@@ -15,7 +15,10 @@ func (c *Config) checkListeners() error {
 	for _, l := range []struct {
 		name string
 		at   *Listener
-	}{{"catalog", &c.Catalog}, {"sql", &c.SQL}, {"http", &c.HTTP}} {
+	}{{"catalog", &c.Catalog}, {"sql", &c.SQL}, {"http", &c.HTTP}, {"pages", &c.Pages}} {
+		if l.at == &c.Pages && l.at.Listen == "" {
+			continue // it is off
+		}
 		if err := c.checkListener(l.name, l.at); err != nil {
 			return err
 		}

@@ -45,6 +45,11 @@ var settings = []setting{
 	{"http.tls.key", "", "", "", func(c *Config, v string) error { c.HTTP.TLS.Key = v; return nil }},
 	{"http.tls.client_ca", "", "", "", func(c *Config, v string) error { c.HTTP.TLS.ClientCA = v; return nil }},
 	{"http.tokens_file", "", "", "", func(c *Config, v string) error { c.HTTP.TokensFile = v; return nil }},
+	{"pages.listen", "TARN_PAGES_LISTEN", "pages-listen", "page service address (default off)", func(c *Config, v string) error { c.Pages.Listen = v; return nil }},
+	{"pages.tls.cert", "", "", "", func(c *Config, v string) error { c.Pages.TLS.Cert = v; return nil }},
+	{"pages.tls.key", "", "", "", func(c *Config, v string) error { c.Pages.TLS.Key = v; return nil }},
+	{"pages.tls.client_ca", "", "", "", func(c *Config, v string) error { c.Pages.TLS.ClientCA = v; return nil }},
+	{"pages.tokens_file", "", "", "", func(c *Config, v string) error { c.Pages.TokensFile = v; return nil }},
 	{"publish.interval", "TARN_PUBLISH_INTERVAL", "", "", func(c *Config, v string) error { return setDuration(&c.Publish.Interval, v) }},
 	{"history.window", "TARN_HISTORY_WINDOW", "", "", func(c *Config, v string) error { return setDays(&c.History.Window, v) }},
 	{"history.max_wal", "", "", "", func(c *Config, v string) (err error) { c.History.MaxWAL, err = ParseSize(v); return err }},
@@ -70,7 +75,7 @@ func Settings() []Setting {
 
 // sections are the keys that hold a mapping, with their members.
 var sections = map[string][]string{
-	"":                   {"store", "s3", "data_dir", "source", "catalog", "sql", "http", "publish", "history", "tables", "memory"},
+	"":                   {"store", "s3", "data_dir", "source", "catalog", "sql", "http", "pages", "publish", "history", "tables", "memory"},
 	"s3":                 {"endpoint", "region", "path_style", "profile", "access_key_id", "secret_access_key", "session_token", "ca_bundle", "vend", "sts_endpoint", "role_arn", "vend_duration"},
 	"source":             {"url", "slot", "synchronous"},
 	"catalog":            {"listen", "tls", "tokens_file"},
@@ -78,6 +83,8 @@ var sections = map[string][]string{
 	"sql":                {"listen"},
 	"http":               {"listen", "tls", "tokens_file"},
 	"http.tls":           {"cert", "key", "client_ca"},
+	"pages":              {"listen", "tls", "tokens_file"},
+	"pages.tls":          {"cert", "key", "client_ca"},
 	"publish":            {"interval", "databases"},
 	"history":            {"window", "max_wal"},
 	"publish.databases.": {"interval"}, // one member per database

@@ -67,20 +67,22 @@ const (
 	OpenFiles       Code = 407
 	TargetTaken     Code = 408
 
-	Corrupt       Code = 501
-	WALFolder     Code = 502
-	BaseFolder    Code = 503
-	WALDiffers    Code = 504
-	ResyncFailed  Code = 505
-	WALMinimal    Code = 506
-	BeforeHistory Code = 507
-	BeyondWAL     Code = 508
-	BranchUnknown Code = 509
-	PageMissing   Code = 510
-	PagesUnknown  Code = 511
-	BranchName    Code = 512
-	BranchExists  Code = 513
-	BranchInUse   Code = 514
+	Corrupt         Code = 501
+	WALFolder       Code = 502
+	BaseFolder      Code = 503
+	WALDiffers      Code = 504
+	ResyncFailed    Code = 505
+	WALMinimal      Code = 506
+	BeforeHistory   Code = 507
+	BeyondWAL       Code = 508
+	BranchUnknown   Code = 509
+	PageMissing     Code = 510
+	PagesUnknown    Code = 511
+	BranchName      Code = 512
+	BranchExists    Code = 513
+	BranchInUse     Code = 514
+	PagesOfOther    Code = 515
+	PageServiceBusy Code = 516
 
 	TableUnknown  Code = 601
 	TableError    Code = 602

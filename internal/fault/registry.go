@@ -100,6 +100,8 @@ var registry = []Entry{
 	{BranchName, "not a branch's name", "Names are part of object names and of warehouses: lower-case letters, digits, - and _, at most 63, the first one no - or _.", "Choose such a name."},
 	{BranchExists, "the branch exists", "A branch of that name is there already. `main` always is.", "Choose another name, or `tarn branch delete` it first."},
 	{BranchInUse, "the branch cannot be deleted", "Another branch was made from it, or it is `main`, which follows the source.", "Delete the branches made from it first: `tarn branch list` shows them."},
+	{PagesOfOther, "the pages are of another cluster or timeline", "A client of the page service named a system identifier or a WAL timeline, and the pages are of another.", "Reach the service of the right cluster; after a promotion, name the new timeline."},
+	{PageServiceBusy, "the page service reads too much of the past at once", "Each former LSN that is read is redone into a state of its own, and as many as are kept are in use.", "Try again when other clients are done, or read at fewer LSNs at a time."},
 
 	{TableUnknown, "no such table in the lake", "The name is not one that `tarn tables` lists.", "Write database.schema.table as `tarn tables` prints it."},
 	{TableError, "a table is not published any more", "A value, type or page of it cannot be put into the lake; it stays at its last good LSN and holds nobody else up.", "`tarn tables` says why. Put that right, then `tarn resync TABLE`."},
@@ -118,7 +120,7 @@ var registry = []Entry{
 	{RequestBad, "the server cannot make sense of a request", "The request has a missing or wrong parameter; client and server may be of different releases.", "The message says what to send."},
 	{ServerFailed, "the server failed to answer a request", "It ran into an error while answering.", "The message and the server's log say why."},
 	{ServerStopped, "the stage will not move on", "The timeline has stopped, or the server is stopping.", "`tarn status` shows the state and what to do about it."},
-	{TokenNeeded, "tarn asks for a token", "http.tokens_file or catalog.tokens_file is set, and the request carries no token of it.", "Give --config FILE, or set TARN_HTTP_TOKEN to a token of http.tokens_file."},
+	{TokenNeeded, "tarn asks for a token", "The listener's tokens_file is set, and the request carries no token of it.", "Give --config FILE, or set TARN_HTTP_TOKEN to a token of http.tokens_file; a client of the page service sends one of pages.tokens_file."},
 	{CertificateUntrusted, "tarn's certificate is not trusted", "The server's certificate is signed by a CA this machine does not know, is for another name, or has expired.", "Name its CA with TARN_HTTP_CA, or give the server's own file with --config."},
 
 	{DemoDiffers, "the lake is not equal to Postgres", "A reader saw other rows than Postgres has.", "This is a fault of tarn: report what was printed."},

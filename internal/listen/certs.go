@@ -28,7 +28,7 @@ func (g *Guard) loadCerts() error {
 	if err != nil {
 		return fmt.Errorf("%s.tls: %s and %s are no certificate with its key (%w): give PEM files that belong together", o.Name, o.Cert, o.Key, err)
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, Certificates: []tls.Certificate{pair}}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{g.opts.Protocol}, Certificates: []tls.Certificate{pair}}
 	if o.ClientCA != "" {
 		b, err := os.ReadFile(o.ClientCA)
 		if err != nil {

@@ -29,6 +29,7 @@ type Options struct {
 	Key      string // PEM private key
 	ClientCA string // PEM certificates; each client must then show a certificate that one of them signed
 	Tokens   string // one bearer token a line
+	Protocol string // that TLS agrees on (ALPN); default "http/1.1"
 	Logger   *slog.Logger
 }
 
@@ -44,6 +45,9 @@ type Guard struct {
 func Open(o Options) (*Guard, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Protocol == "" {
+		o.Protocol = "http/1.1"
 	}
 	g := &Guard{opts: o}
 	for i, load := range g.loads() {
@@ -134,7 +138,7 @@ func (g *Guard) Listener(l net.Listener) net.Listener {
 	}
 	return tls.NewListener(l, &tls.Config{
 		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"http/1.1"},
+		NextProtos: []string{g.opts.Protocol},
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			return g.certs.Load(), nil
 		},
@@ -149,8 +153,13 @@ func (g *Guard) Scheme() string {
 	return "http"
 }
 
+// AllowsHeader says whether an Authorization header shows a token that is asked for.
+func (g *Guard) AllowsHeader(authorization string) bool {
+	t := g.tokens.Load()
+	return t == nil || t.has(bearer(authorization))
+}
+
 // Allows says whether a request shows a token that is asked for. It is not to be asked where no token is needed.
 func (g *Guard) Allows(r *http.Request) bool {
-	t := g.tokens.Load()
-	return t == nil || t.has(bearer(r.Header.Get("Authorization")))
+	return g.AllowsHeader(r.Header.Get("Authorization"))
 }

@@ -35,6 +35,7 @@ var Heavy = []struct {
 	{"github.com/jackc/pgx", []string{"ingest", "internal/pgtest", "internal/lakecheck", "internal/demo", "internal/corpus", "internal/e2e", "internal/pg/syscat/gen"}},
 	{"github.com/jackc/pglogrepl", []string{"ingest"}},
 	{"github.com/hashicorp/raft", []string{"ingest"}},
+	{"google.golang.org/grpc", []string{"pageserver"}},
 	{"github.com/apache/arrow-go", []string{"materialize"}},
 	{"github.com/parquet-go/parquet-go", []string{"materialize"}},
 	{"github.com/apache/iceberg-go", []string{"catalog"}},

@@ -14,8 +14,11 @@ import (
 // refuses before it comes to this.
 func (x *examiner) listeners() (c checks) {
 	for _, l := range []struct{ key, addr string }{
-		{"http.listen", x.Config.HTTP.Listen}, {"catalog.listen", x.Config.Catalog.Listen}, // nothing listens on sql.listen yet
+		{"http.listen", x.Config.HTTP.Listen}, {"catalog.listen", x.Config.Catalog.Listen}, {"pages.listen", x.Config.Pages.Listen}, // nothing listens on sql.listen yet
 	} {
+		if l.addr == "" {
+			continue // it is off
+		}
 		name := "listen." + strings.TrimSuffix(l.key, ".listen")
 		switch err := checkPort(l.key, l.addr); {
 		case err == nil:

@@ -183,7 +183,7 @@ func (s *Server) follow(ctx context.Context, ing *ingest.Service, tl *pageserver
 		return err
 	}
 	s.eng.SetLCMonetary(ing.Status().Source.LCMonetary)
-	s.eng.Attach(materialize.TimelinePages(tl))
+	s.eng.Attach(guardedPages{materialize.TimelinePages(tl), s.snaps})
 	s.mu.Lock()
 	if s.view.state = admin.StateStreaming; s.eng.Published() == 0 || !s.copied && s.eng.Published() < tl.ConsistentLSN() {
 		s.view.state = admin.StateCopying // until the first cut
@@ -195,6 +195,8 @@ func (s *Server) follow(ctx context.Context, ing *ingest.Service, tl *pageserver
 		commits: commitTimes{after: max(lastCommit, s.eng.Published())},
 	}
 	tl.OnCommit(r.commits.note)
+	s.snaps.Attach(tl)
+	defer s.snaps.Attach(nil)
 	defer r.close()
 	return r.run(ctx)
 }

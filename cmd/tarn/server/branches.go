@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/admin"
 	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
@@ -67,19 +66,11 @@ func (s *Server) openPages() (*pageserver.Timeline, error) {
 
 // find says where a target lies, by reading the WAL since the nearest point before it.
 func (s *Server) find(ctx context.Context, tl *pageserver.Timeline, to pageserver.Target) (pg.LSN, error) {
-	s.mu.Lock()
-	ing := s.ing
-	s.mu.Unlock()
-	if ing == nil {
-		return 0, fault.New(fault.LakeNotRead, "WAL is still being opened: try again in a moment")
-	}
 	from, err := tl.PointBefore(to)
 	if err != nil {
 		return 0, err
 	}
-	r, err := wal.NewReader(wal.Options{
-		Source: ing.Source(ctx), Start: from, Timeline: ing.Timeline(), SystemID: tl.SystemID(), SegmentSize: ing.Cluster().SegmentSize, Major: tl.Major(),
-	})
+	r, err := s.walOf(ctx, tl, from)
 	if err != nil {
 		return 0, err
 	}

@@ -29,8 +29,9 @@ type port struct {
 
 func (p *port) url() string { return p.guard.Scheme() + "://" + p.Addr().String() }
 
-func (s *Server) open(name string, l config.Listener) (*port, error) {
-	guard, err := listen.Open(listen.Options{Name: name, Cert: l.TLS.Cert, Key: l.TLS.Key, ClientCA: l.TLS.ClientCA, Tokens: l.TokensFile, Logger: s.log})
+// open opens a port; protocol is what its TLS agrees on, "" for HTTP/1.1.
+func (s *Server) open(name string, l config.Listener, protocol string) (*port, error) {
+	guard, err := listen.Open(listen.Options{Name: name, Cert: l.TLS.Cert, Key: l.TLS.Key, ClientCA: l.TLS.ClientCA, Tokens: l.TokensFile, Protocol: protocol, Logger: s.log})
 	if err != nil {
 		return nil, err
 	}
@@ -43,11 +44,11 @@ func (s *Server) open(name string, l config.Listener) (*port, error) {
 
 // listen opens the admin and catalog endpoints; they serve from the first moment on, ready or not.
 func (s *Server) listen(ctx context.Context, g *errgroup.Group, reload <-chan os.Signal) error {
-	web, err := s.open("http", s.cfg.HTTP)
+	web, err := s.open("http", s.cfg.HTTP, "")
 	if err != nil {
 		return err
 	}
-	cat, err := s.open("catalog", s.cfg.Catalog)
+	cat, err := s.open("catalog", s.cfg.Catalog, "")
 	if err != nil {
 		return errors.Join(err, web.Close())
 	}
@@ -59,6 +60,10 @@ func (s *Server) listen(ctx context.Context, g *errgroup.Group, reload <-chan os
 	if err != nil {
 		return errors.Join(err, web.Close(), cat.Close())
 	}
+	pages, err := s.servePages(ctx, g, adm)
+	if err != nil {
+		return errors.Join(err, web.Close(), cat.Close())
+	}
 	s.endpoints = admin.Endpoints{
 		Catalog: cat.url(), CatalogToken: s.cfg.Catalog.TokensFile != "", CatalogVends: objstore.VendorOf(s.store) != nil, Store: s.cfg.Store, StoreProperties: objstore.EngineProperties(s.store),
 		Source: receive.Address(receive.Source{URL: s.cfg.Source.URL}),
@@ -66,6 +71,9 @@ func (s *Server) listen(ctx context.Context, g *errgroup.Group, reload <-chan os
 	g.Go(func() error { return adm.Serve(ctx, web) })
 	s.serveCatalog(ctx, g, cat, handler)
 	ports := []*port{web, cat}
+	if pages != nil {
+		ports = append(ports, pages)
+	}
 	for _, p := range ports {
 		g.Go(func() error { p.guard.Run(ctx, p.reload); return nil })
 	}

@@ -23,8 +23,19 @@ func (s *Server) dataMemory() int64 {
 	return max(int64(s.cfg.Memory)-programBytes, int64(s.cfg.Memory)/2)
 }
 
-func (s *Server) pagesMemory() int64 { return int64(float64(s.dataMemory()) / pagesShare) }
-func (s *Server) lakeMemory() int64  { return int64(float64(s.dataMemory()) / lakeShare) }
+func (s *Server) pagesMemory() int64 {
+	return int64(float64(s.dataMemory())/pagesShare) - s.pastMemory()
+}
+
+// pastMemory is for former pages that the page service reads, a quarter of what pages have.
+func (s *Server) pastMemory() int64 {
+	if s.cfg.Pages.Listen == "" {
+		return 0
+	}
+	return int64(float64(s.dataMemory()) / pagesShare / 4)
+}
+
+func (s *Server) lakeMemory() int64 { return int64(float64(s.dataMemory()) / lakeShare) }
 
 // catalogMemory is for metadata.json objects: each publication leaves one of every table it changed.
 func (s *Server) catalogMemory() int64 { return s.dataMemory() / catalogShare }

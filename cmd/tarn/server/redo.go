@@ -73,8 +73,10 @@ func (r *redo) run(ctx context.Context) error {
 // turnTime is how long batches of records are applied before the workers are waited for and it is seen whether a cut is due.
 const turnTime = 10 * time.Millisecond
 
-// apply redoes some records, to the last page, and says whether there may be more at once.
+// apply redoes some records, to the last page, and says whether there may be more at once. No snapshot is open meanwhile.
 func (r *redo) apply(ctx context.Context) (more bool, err error) {
+	r.s.snaps.Lock()
+	defer r.s.snaps.Unlock()
 	for from := time.Now(); time.Since(from) < turnTime; {
 		recs, err := r.reader.NextBatch(pageserver.BatchRecords)
 		if err != nil {
@@ -290,10 +292,17 @@ func (r *redo) flush(ctx context.Context) error {
 	if time.Since(r.flushed) < flushEvery && r.tl.RedoLSN() < r.flushedAt+flushWAL {
 		return nil
 	}
-	wait := r.tl.StartFlush(ctx)
+	wait := r.startFlush(ctx)
 	r.flushing, r.flushed, r.flushedAt = make(chan error, 1), time.Now(), r.tl.RedoLSN()
 	go func(done chan<- error) { done <- wait() }(r.flushing)
 	return nil
+}
+
+// startFlush begins one while no snapshot is open.
+func (r *redo) startFlush(ctx context.Context) (wait func() error) {
+	r.s.snaps.Lock()
+	defer r.s.snaps.Unlock()
+	return r.tl.StartFlush(ctx)
 }
 
 // lastFlushMax bounds how long an orderly end waits for pages to become durable.
@@ -313,7 +322,7 @@ func (r *redo) close() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lastFlushMax)
 	defer cancel()
-	if err := r.tl.StartFlush(ctx)(); err != nil {
+	if err := r.startFlush(ctx)(); err != nil {
 		r.s.log.Warn("pages were not made durable at the end; the next start redoes WAL", "from", r.tl.ResumeLSN(), "error", err)
 	}
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/tarn-db/tarn/materialize"
 	"github.com/tarn-db/tarn/materialize/lake"
 	"github.com/tarn-db/tarn/pageserver"
+	"github.com/tarn-db/tarn/pageserver/snapshots"
 )
 
 // Options are what Run needs beside the configuration.
@@ -56,6 +57,7 @@ type Server struct {
 	nudge  chan struct{} // wakes the redo loop without WAL
 
 	pages atomic.Pointer[pageserver.Timeline] // the page store attached; nil if there is none
+	snaps *snapshots.Source                   // of it, for the page service
 
 	mu     sync.Mutex // guards what follows
 	ing    *ingest.Service
@@ -85,6 +87,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer s.cat.Close()
+	s.snaps = s.newSnapshots()
 	g, gctx := errgroup.WithContext(ctx)
 	if err := s.listen(gctx, g, o.Reload); err != nil {
 		return err
