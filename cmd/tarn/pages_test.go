@@ -198,6 +198,7 @@ func pageService(t *testing.T, major int) {
 	if want, _, _ := r.Page(t.Context(), at(former[0]), forks[0], 0); err != nil || lsn != former[0] || !bytes.Equal(early, want) {
 		t.Errorf("the branch at %s is read at %s, and its page is another: %v", former[0], lsn, err)
 	}
+	r.readsMoving(forks[0])
 	r.readsAll()
 	stop()
 }
@@ -238,6 +239,56 @@ func (r *pagesRig) readsThePast(fork client.Fork, lsn pg.LSN, rng *rand.Rand) {
 		out, verb := r.tarn("page", "--rel", fork.Rel.String(), "--block", fmt.Sprint(blk), "--at", lsn.String())
 		if err != nil || of != lsn || verb != nil || out != string(page) || page.LSN() > lsn {
 			r.t.Errorf("relation %s block %d at %s: read at %s, of %s; tarn page is equal: %v; %v, %v", fork.Rel, blk, lsn, of, page.LSN(), out == string(page), err, verb)
+		}
+	}
+}
+
+// readsMoving reads a table while it is written to. Whatever an answer says its LSN is, the table at that LSN is what was read.
+func (r *pagesRig) readsMoving(fork client.Fork) {
+	r.t.Helper()
+	ctx, cancel := context.WithCancel(r.t.Context())
+	var writers sync.WaitGroup
+	for i := range 2 {
+		writers.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				_ = r.pg.Exec(ctx, pagesDatabase, fmt.Sprintf("UPDATE accounts SET balance = balance + %d WHERE id %% 97 = %d", i+1, n%97))
+			}
+		})
+	}
+	type seen struct {
+		from  pg.BlockNumber
+		lsn   pg.LSN
+		pages []byte
+	}
+	var all []seen
+	for range 300 {
+		// One request of a scan: all of it is of one LSN.
+		s := seen{from: pg.BlockNumber(len(all) % 40)}
+		err := r.Scan(ctx, client.At{}, fork, s.from, s.from+40, func(lsn pg.LSN, _ pg.BlockNumber, page pg.Page) error {
+			if s.lsn != 0 && s.lsn != lsn || page.LSN() > lsn {
+				r.t.Errorf("a page of %s in an answer of %s and %s", page.LSN(), s.lsn, lsn)
+			}
+			s.lsn, s.pages = lsn, append(s.pages, page...)
+			return nil
+		})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		all = append(all, s)
+	}
+	cancel()
+	writers.Wait()
+	if all[0].lsn == all[len(all)-1].lsn {
+		r.t.Error("nothing was written meanwhile")
+	}
+	for i := 0; i < len(all); i += len(all) / 5 {
+		var then []byte
+		err := r.Scan(r.t.Context(), at(all[i].lsn), fork, all[i].from, all[i].from+40, func(_ pg.LSN, _ pg.BlockNumber, page pg.Page) error {
+			then = append(then, page...)
+			return nil
+		})
+		if err != nil || !bytes.Equal(then, all[i].pages) {
+			r.t.Errorf("what was read at %s while it was the newest is not what is read there later: %v", all[i].lsn, err)
 		}
 	}
 }
