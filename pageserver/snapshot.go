@@ -306,6 +306,18 @@ func (s *Snapshot) allSettings(ctx context.Context, d *layerObject) ([]pastSetti
 	return list, nil
 }
 
+// SLRUPages lists which pages of an SLRU existed; ErrNotInDeltas where no delta layer leads.
+func (s *Snapshot) SLRUPages(ctx context.Context, kind slru.Kind) ([]slru.Run, error) {
+	if len(s.deltas) == 0 {
+		return nil, fmt.Errorf("%w: which pages of %s exist at %s is not known", ErrNotInDeltas, kind, s.lsn)
+	}
+	settings, err := s.settings(ctx, s.deltas[0], s.lsn)
+	if err != nil {
+		return nil, err
+	}
+	return settings.SLRUs[kind].Runs(), nil
+}
+
 // SLRUPage copies a page of an SLRU into dst, pg.BlockSize bytes; ok is false if there was none.
 func (s *Snapshot) SLRUPage(ctx context.Context, kind slru.Kind, no uint32, dst []byte) (ok bool, err error) {
 	if len(s.deltas) == 0 {

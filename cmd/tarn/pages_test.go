@@ -199,6 +199,13 @@ func pageService(t *testing.T, major int) {
 		t.Errorf("the branch at %s is read at %s, and its page is another: %v", former[0], lsn, err)
 	}
 	r.readsMoving(forks[0])
+	// The flush at the end has brought all of it into layers: they answer from here on.
+	stop()
+	stop = r.serve()
+	for _, lsn := range former {
+		r.readsThePast(forks[rng.IntN(len(forks))], lsn, rng)
+	}
+	r.readsThePast(forks[0], former[0], rng)
 	r.readsAll()
 	stop()
 }

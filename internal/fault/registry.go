@@ -101,7 +101,7 @@ var registry = []Entry{
 	{BranchExists, "the branch exists", "A branch of that name is there already. `main` always is.", "Choose another name, or `tarn branch delete` it first."},
 	{BranchInUse, "the branch cannot be deleted", "Another branch was made from it, or it is `main`, which follows the source.", "Delete the branches made from it first: `tarn branch list` shows them."},
 	{PagesOfOther, "the pages are of another cluster or timeline", "A client of the page service named a system identifier or a WAL timeline, and the pages are of another.", "Reach the service of the right cluster; after a promotion, name the new timeline."},
-	{PageServiceBusy, "the page service reads too much of the past at once", "Each former LSN that is read is redone into a state of its own, and as many as are kept are in use.", "Try again when other clients are done, or read at fewer LSNs at a time."},
+	{PageServiceBusy, "the page service reads too much of the past at once", "Each former LSN that no layers lead to is redone into a state of its own, and as many as are kept are in use.", "Try again when other clients are done, or read at fewer LSNs at a time."},
 
 	{TableUnknown, "no such table in the lake", "The name is not one that `tarn tables` lists.", "Write database.schema.table as `tarn tables` prints it."},
 	{TableError, "a table is not published any more", "A value, type or page of it cannot be put into the lake; it stays at its last good LSN and holds nobody else up.", "`tarn tables` says why. Put that right, then `tarn resync TABLE`."},

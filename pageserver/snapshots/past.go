@@ -154,6 +154,7 @@ func (s *Source) failed(p *past, err error) {
 func (s *Source) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	clear(s.formers)
 	for _, p := range s.pasts {
 		s.discard(p)
 	}

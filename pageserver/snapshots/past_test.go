@@ -24,6 +24,7 @@ import (
 	"github.com/tarn-db/tarn/pageserver"
 	"github.com/tarn-db/tarn/pageserver/key"
 	"github.com/tarn-db/tarn/pageserver/pageapi"
+	"github.com/tarn-db/tarn/pageserver/slru"
 )
 
 var testRel = pg.RelFileLocator{Spc: pg.DefaultTablespace, DB: 5, Rel: 16384}
@@ -52,7 +53,8 @@ type rig struct {
 	scratch string
 }
 
-func newRig(t *testing.T) *rig {
+// newRig has delta layers lead to former LSNs, or leaves all of them to be redone.
+func newRig(t *testing.T, layers bool) *rig {
 	t.Helper()
 	fixture, err := walfixture.Load(pg.PG15)
 	if err != nil {
@@ -64,11 +66,15 @@ func newRig(t *testing.T) *rig {
 	systemID := binary.LittleEndian.Uint64(fixture.Bytes[24:])
 	ctx := context.Background()
 	store := objstore.NewMem()
-	im, err := pageserver.NewImport(ctx, pageserver.Options{Store: store}, pageserver.ImportInfo{SystemID: systemID, Timeline: 1})
+	o := pageserver.Options{Store: store}
+	if layers {
+		o.History.Window, o.WAL = time.Hour, fixtureWAL{fixture}
+	}
+	im, err := pageserver.NewImport(ctx, o, pageserver.ImportInfo{SystemID: systemID, Timeline: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, data := range map[string][]byte{"base/5/16384": testPage(1), "global/pg_control": testControl(systemID, r.first)} {
+	for path, data := range map[string][]byte{"base/5/16384": testPage(1), "global/pg_control": testControl(systemID, r.first), "pg_xact/0000": bytes.Repeat([]byte{0x55}, pg.BlockSize)} {
 		if err := im.File(ctx, 0, path, int64(len(data)), bytes.NewReader(data)); err != nil {
 			t.Fatal(err)
 		}
@@ -78,8 +84,9 @@ func newRig(t *testing.T) *rig {
 	}
 	r.Source = New(Options{
 		Store: store, Scratch: r.scratch, PastBytes: 32 << 20,
-		Redone: func() pg.LSN { return pg.LSN(r.redone.Load()) },
-		Wait:   func(ctx context.Context, _ pg.LSN) error { <-ctx.Done(); return ctx.Err() },
+		TimelineAt: func(pg.LSN) pg.TimelineID { return 1 },
+		Redone:     func() pg.LSN { return pg.LSN(r.redone.Load()) },
+		Wait:       func(ctx context.Context, _ pg.LSN) error { <-ctx.Done(); return ctx.Err() },
 		WAL: func(_ context.Context, tl *pageserver.Timeline, start pg.LSN) (*wal.Reader, error) {
 			r.opened.Add(1)
 			if r.held != nil {
@@ -95,6 +102,17 @@ func newRig(t *testing.T) *rig {
 	r.apply(t, 2)
 	return r
 }
+
+// fixtureWAL is a recorded stream as an archive.
+type fixtureWAL struct{ *walfixture.WAL }
+
+// ReadAt implements pageserver.WAL.
+func (w fixtureWAL) ReadAt(_ context.Context, lsn pg.LSN, dst []byte) (int, error) {
+	return w.Read(lsn, dst)
+}
+
+// SegmentSize implements pageserver.WAL.
+func (w fixtureWAL) SegmentSize() int64 { return w.SegmentLen }
 
 // run runs the source until the test ends, or until stop.
 func (r *rig) run(t *testing.T) {
@@ -156,7 +174,7 @@ func (r *rig) version(t *testing.T, lsn pg.LSN) (pageapi.Snapshot, byte) {
 // TestPast: former LSNs are redone once each, as many as are kept; one more takes the place of the one that has not been read for longest,
 // or is refused while all are read.
 func TestPast(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, false)
 	r.run(t)
 	snap, version := r.version(t, 0)
 	if version != 2 || snap.LSN() != r.first+0x1000 {
@@ -203,9 +221,66 @@ func TestPast(t *testing.T) {
 	}
 }
 
+// TestFormer: once pages have been flushed, layers answer for former LSNs, beside redo; where they do not tell which pages SLRUs have, a state of
+// the past does.
+func TestFormer(t *testing.T) {
+	r := newRig(t, true)
+	r.run(t)
+	r.Lock()
+	wait := r.tl.StartFlush(t.Context())
+	r.Unlock()
+	if err := wait(); err != nil {
+		t.Fatal(err)
+	}
+	r.apply(t, 3)
+	for i := range formerMax + 2 {
+		snap, version := r.version(t, r.first+pg.LSN(i))
+		if version != 1 || snap.Timeline() != 1 || snap.SystemID() != r.tl.SystemID() {
+			t.Errorf("version %d of timeline %d before the first record", version, snap.Timeline())
+		}
+		if n, ok, err := snap.RelSize(t.Context(), testRel, pg.MainFork); n != 1 || !ok || err != nil {
+			t.Errorf("the relation has %d blocks, %v, %v", n, ok, err)
+		}
+		r.apply(t, byte(4+i)) // redo does not wait for such a snapshot
+		snap.Release()
+	}
+	if n := len(r.formers); n != formerMax {
+		t.Errorf("%d former LSNs are held", n)
+	}
+	snap, version := r.version(t, r.first+0x1000)
+	if version != 2 {
+		t.Errorf("version %d where the flush was", version)
+	}
+	snap.Release()
+	if n := r.opened.Load(); n != 0 {
+		t.Errorf("%d states of the past opened where layers lead", n)
+	}
+	for i, want := range []int32{1, 1} { // no layer leads to the first LSN, one leads on from there
+		snap, _ := r.version(t, r.first+pg.LSN(i))
+		runs, err := snap.SLRUPages(t.Context(), slru.CLOG)
+		if err != nil || len(runs) != 1 || runs[0] != (slru.Run{From: 0, To: 1}) || r.opened.Load() != want {
+			t.Errorf("pg_xact has pages %v at %s: %v; %d states of the past opened, want %d", runs, snap.LSN(), err, r.opened.Load(), want)
+		}
+		err = snap.Pages(t.Context(), []key.Key{key.OfSLRU(pg.OID(slru.CLOG), 0)}, func(_ int, page []byte) error {
+			if page[0] != 0x55 {
+				t.Errorf("pg_xact begins with %x at %s", page[0], snap.LSN())
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		snap.Release()
+	}
+	r.Attach(nil)
+	if len(r.formers) != 0 {
+		t.Error("LSNs of a timeline that is not attached are held")
+	}
+}
+
 // TestPastFails: what cannot be opened is tried again by who asks next; what cannot be read any more is opened anew.
 func TestPastFails(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, false)
 	r.run(t)
 	r.fail.Store(true)
 	if _, err := r.Open(t.Context(), pageapi.Position{LSN: r.first}); fault.CodeOf(err) != fault.StoreUnreachable {
@@ -234,7 +309,7 @@ func TestPastFails(t *testing.T) {
 
 // TestPastOfAnother: after another timeline is attached, nothing is read of the former one's past.
 func TestPastOfAnother(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, false)
 	r.run(t)
 	snap, _ := r.version(t, r.first)
 	r.Attach(nil)
@@ -266,7 +341,7 @@ func TestPastOfAnother(t *testing.T) {
 
 // TestPastDeadline: who waits in vain hears so, and finds the state open later.
 func TestPastDeadline(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, false)
 	r.held = make(chan struct{})
 	r.run(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -291,7 +366,7 @@ func TestPastDeadline(t *testing.T) {
 
 // TestGate: redo waits for snapshots of the newest that are open, and gets its turn before those that come after it.
 func TestGate(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, false)
 	r.run(t)
 	snap, _ := r.version(t, 0)
 	applied := make(chan struct{})

@@ -1,5 +1,6 @@
-// Package snapshots opens snapshots for the page service over timelines: the one that redo goes on with answers for where it is, and a
-// state redone from the nearest point for each former LSN, of which a few are kept for as long as they are read.
+// Package snapshots opens snapshots for the page service over a timeline. Where redo is, the timeline itself answers, between two batches
+// of records; for a former LSN its layers do, beside redo; and for what is not in layers yet, a state redone from the nearest point, of
+// which a few are kept for as long as they are read.
 package snapshots
 
 import (
@@ -32,6 +33,8 @@ type Options struct {
 	Redone func() pg.LSN
 	// Wait returns once Redone has reached an LSN, or why it never will.
 	Wait func(ctx context.Context, lsn pg.LSN) error
+	// TimelineAt is the WAL timeline of the last record before an LSN.
+	TimelineAt func(lsn pg.LSN) pg.TimelineID
 	// WAL reads the WAL that the timeline came from, from start on; requests to the store end with ctx.
 	WAL    func(ctx context.Context, tl *pageserver.Timeline, start pg.LSN) (*wal.Reader, error)
 	Logger *slog.Logger
@@ -45,14 +48,15 @@ type Source struct {
 	gate *semaphore.Weighted // one for each snapshot of the present, all for who changes it
 	tl   *pageserver.Timeline
 
-	past  *semaphore.Weighted // one for each snapshot of the past
+	past  *semaphore.Weighted // one for each snapshot of a former LSN
 	woken chan struct{}       // Run has something to do
 
 	mu      sync.Mutex // guards what follows
 	stopped bool
-	pasts   map[pg.LSN]*past // that may be claimed, up to PastMax
-	asked   []*past          // to be opened
-	gone    []*past          // to be closed; nobody uses them
+	formers map[pg.LSN]former // up to formerMax
+	pasts   map[pg.LSN]*past  // that may be claimed, up to PastMax
+	asked   []*past           // to be opened
+	gone    []*past           // to be closed; nobody uses them
 }
 
 // New makes a Source, to which no timeline is attached.
@@ -61,7 +65,7 @@ func New(o Options) *Source {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Source{
-		opts: o, gate: semaphore.NewWeighted(readersMax), past: semaphore.NewWeighted(readersMax), woken: make(chan struct{}, 1), pasts: map[pg.LSN]*past{},
+		opts: o, gate: semaphore.NewWeighted(readersMax), past: semaphore.NewWeighted(readersMax), woken: make(chan struct{}, 1), formers: map[pg.LSN]former{}, pasts: map[pg.LSN]*past{},
 	}
 }
 
@@ -110,7 +114,7 @@ func (s *Source) Open(ctx context.Context, at pageapi.Position) (pageapi.Snapsho
 	if err != nil {
 		return nil, err
 	}
-	return s.openPast(ctx, lsn)
+	return s.openFormer(ctx, tl, lsn)
 }
 
 // enter holds the timeline at a barrier until the gate is released.

@@ -21,9 +21,9 @@ import (
 func (s *Server) newSnapshots() *snapshots.Source {
 	return snapshots.New(snapshots.Options{
 		Store: s.store, Scratch: filepath.Join(s.cfg.DataDir, "past"), PastBytes: s.pastMemory() / snapshots.PastMax, Logger: s.log,
-		Redone: func() pg.LSN { return s.marks.At(admin.StageRedo) },
-		Wait:   func(ctx context.Context, lsn pg.LSN) error { return s.WaitFor(ctx, admin.StageRedo, lsn) },
-		WAL:    s.walOf,
+		Redone:     func() pg.LSN { return s.marks.At(admin.StageRedo) },
+		Wait:       func(ctx context.Context, lsn pg.LSN) error { return s.WaitFor(ctx, admin.StageRedo, lsn) },
+		TimelineAt: s.timelineAt, WAL: s.walOf,
 	})
 }
 
@@ -31,12 +31,22 @@ func (s *Server) newSnapshots() *snapshots.Source {
 func (s *Server) walOf(ctx context.Context, tl *pageserver.Timeline, start pg.LSN) (*wal.Reader, error) {
 	ing := s.attachedTo()
 	if ing == nil {
-		return nil, fault.New(fault.LakeNotRead, "WAL is still being opened: try again in a moment")
+		return nil, errNoWAL
 	}
 	return wal.NewReader(wal.Options{
 		Source: ing.Source(ctx), Start: start, Timeline: ing.Timeline(), SystemID: tl.SystemID(), SegmentSize: ing.Cluster().SegmentSize, Major: tl.Major(),
 	})
 }
+
+// timelineAt is the WAL timeline of the last record before an LSN.
+func (s *Server) timelineAt(lsn pg.LSN) pg.TimelineID {
+	if ing := s.attachedTo(); ing != nil && lsn > 0 {
+		return ing.History().At(lsn - 1)
+	}
+	return 0
+}
+
+var errNoWAL = fault.New(fault.LakeNotRead, "WAL is still being opened: try again in a moment")
 
 // servePages opens the page service, if there is to be one, and returns its port or nil.
 func (s *Server) servePages(ctx context.Context, g *errgroup.Group, adm *admin.Server) (*port, error) {
