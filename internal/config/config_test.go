@@ -80,9 +80,12 @@ func TestLayers(t *testing.T) {
 
 // TestGuardedListeners: with TLS and one kind of authentication any address will do.
 func TestGuardedListeners(t *testing.T) {
-	c, err := load(t, base+"http: {listen: \":8080\", tls: {cert: a.pem, key: /k, client_ca: ca}}\ncatalog: {listen: 0.0.0.0:8181, tls: {cert: a, key: b}, tokens_file: t}\n", env(), nil)
+	c, err := load(t, base+"http: {listen: \":8080\", tls: {cert: a.pem, key: /k, client_ca: ca}}\ncatalog: {listen: 0.0.0.0:8181, tls: {cert: a, key: b}, tokens_file: t}\npages: {listen: \":8282\", tls: {cert: a, key: b}, tokens_file: u}\n", env(), nil)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if c.Pages.Listen != ":8282" || !filepath.IsAbs(c.Pages.TLS.Key) || !filepath.IsAbs(c.Pages.TokensFile) {
+		t.Errorf("%+v", c.Pages)
 	}
 	if !filepath.IsAbs(c.HTTP.TLS.Cert) || c.HTTP.TLS.Key != "/k" || !filepath.IsAbs(c.Catalog.TokensFile) || c.Origin("catalog.tokens_file") != "tarn.yaml:5" {
 		t.Errorf("%+v %+v, from %s", c.HTTP, c.Catalog, c.Origin("catalog.tokens_file"))
@@ -135,6 +138,10 @@ func TestBadSettings(t *testing.T) {
 		{base + "memory: lots\n", `memory is "lots": write a size such as`},
 		{base + "memory: 1KiB\n", "memory is 1KiB: write at least 64MiB"},
 		{base + "http: {listen: 0.0.0.0:8080}\n", "tarn.yaml:4: http.listen 0.0.0.0:8080 can be reached from other hosts"},
+		{base + "pages: {listen: \":8282\"}\n", "pages.listen :8282 can be reached from other hosts without TLS and authentication: listen on 127.0.0.1:8282, or set pages.tls.cert, pages.tls.key and pages.tokens_file"},
+		{base + "pages: {listen: \":8282\", tls: {cert: a, key: b}}\n", "pages.listen :8282 can be reached"},
+		{base + "pages: {listen: 127.0.0.1:8181}\n", "catalog.listen and pages.listen share port 8181"},
+		{base + "pages: {port: 8282}\n", "unknown key port in pages"},
 		{base + "catalog: {listen: \":8181\"}\n", "catalog.listen :8181 can be reached from other hosts"},
 		{base + "catalog: {listen: \":8181\", tls: {cert: a, key: b}}\n", "catalog.listen :8181 can be reached from other hosts without TLS and authentication: listen on 127.0.0.1:8181, or set catalog.tls.cert, catalog.tls.key and catalog.tokens_file"},
 		{base + "catalog: {listen: \":8181\", tokens_file: t}\n", "catalog.listen :8181 can be reached"},
