@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/pageserver/pageapi"
 	"github.com/tarn-db/tarn/pageserver/pageapi/client"
@@ -155,7 +156,8 @@ func TestStop(t *testing.T) {
 	if took := time.Since(began); took > 15*time.Second {
 		t.Errorf("the service took %v to end", took)
 	}
-	if _, err := s.Recv(); status.Code(err) != codes.Unavailable {
+	_, err := s.Recv()
+	if e, ok := append(status.Convert(err).Details(), nil)[0].(*pagepb.Error); status.Code(err) != codes.Unavailable || !ok || e.GetCode() != fault.ServerStopped.String() {
 		t.Errorf("the stream ends with %v", err)
 	}
 	if err := <-waiting; err == nil {
