@@ -19,6 +19,7 @@ type columnState struct {
 	Type    pg.OID            `json:"type"`
 	Typmod  int32             `json:"typmod"`
 	Field   lake.Field        `json:"field"`
+	Shape   string            `json:"shape,omitempty"` // types.Mapping.Shape
 	Enum    map[pg.OID]string `json:"enum,omitempty"`
 	Missing []byte            `json:"missing,omitempty"` // attmissingval when the column appeared
 }
@@ -118,23 +119,26 @@ func planColumn(cat *schema.Catalogs, col schema.Column, p *columnState, o types
 	}
 	st := columnState{Num: col.Num, Type: col.Type, Typmod: col.Typmod, Enum: cat.EnumLabels(col.Type)}
 	if p != nil {
-		t, codec, err := o.Map(cat, col.Type, col.Typmod, p.Field.ID+1)
+		next := *lastID + 1
+		m, err := o.Map(cat, col.Source(), &p.Field.Type, &next)
 		if err != nil {
 			return st, nil, err
 		}
-		if t.Equal(p.Field.Type) {
-			st.Field = lake.Field{ID: p.Field.ID, Name: col.Name, Type: t}
-			return st, codec, nil
+		if m.Type.Equal(p.Field.Type) || p.Type == col.Type && types.Fits(p.Field.Type, m.Type) {
+			st.Field, st.Shape = lake.Field{ID: p.Field.ID, Name: col.Name, Type: m.Type}, m.Shape
+			*lastID = next - 1
+			return st, m.Codec, nil
 		}
 	}
 	id := *lastID + 1
-	t, codec, err := o.Map(cat, col.Type, col.Typmod, id+1)
+	next := id + 1
+	m, err := o.Map(cat, col.Source(), nil, &next)
 	if err != nil {
 		return st, nil, err
 	}
-	st.Field = lake.Field{ID: id, Name: col.Name, Type: t}
-	*lastID = maxFieldID(st.Field)
-	return st, codec, nil
+	st.Field, st.Shape = lake.Field{ID: id, Name: col.Name, Type: m.Type}, m.Shape
+	*lastID = next - 1
+	return st, m.Codec, nil
 }
 
 // compare says what became of one column. had is false for a table's first publication.
@@ -150,16 +154,17 @@ func compare(p, st *columnState, had bool) change {
 		return reencode // another type: old files hold nothing under the new id
 	case meaningChanged(p, st):
 		return reencode
-	case p.Field.Name != st.Field.Name:
+	case !p.Field.Equal(st.Field): // it, or an attribute inside it, has another name
 		return metadata
 	}
 	return same
 }
 
 // meaningChanged says whether bytes written under p would be read differently under st though the lake type is equal:
-// a type changed without rewriting the heap (cidr to inet), another typmod, an enum label renamed, a default changed.
+// a type changed without rewriting the heap (cidr to inet), another typmod, an enum label renamed, a default changed, an
+// attribute of a composite that came or went.
 func meaningChanged(p, st *columnState) bool {
-	if p.Type != st.Type {
+	if p.Type != st.Type || p.Shape != st.Shape {
 		return true
 	}
 	// A longer varchar changes no value; other typmods (numeric scale, timestamp precision, bit length) may.
@@ -177,16 +182,13 @@ func meaningChanged(p, st *columnState) bool {
 const varcharOID pg.OID = 1043
 
 func (c *columnState) equal(d *columnState) bool {
-	return c.Num == d.Num && c.Type == d.Type && c.Typmod == d.Typmod && c.Field.Equal(d.Field) && maps.Equal(c.Enum, d.Enum)
+	return c.Num == d.Num && c.Type == d.Type && c.Typmod == d.Typmod && c.Shape == d.Shape && c.Field.Equal(d.Field) && maps.Equal(c.Enum, d.Enum)
 }
 
 // maxFieldID is the highest id in a field and its nested members.
 func maxFieldID(f lake.Field) int {
 	id := f.ID
-	if f.Type.Elem != nil {
-		id = max(id, maxFieldID(*f.Type.Elem))
-	}
-	for _, m := range f.Type.Fields {
+	for _, m := range f.Type.Members() {
 		id = max(id, maxFieldID(m))
 	}
 	return id

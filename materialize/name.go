@@ -20,10 +20,16 @@ type names map[string]string
 // take adds a column, or says which one is in its way.
 func (n names) take(f lake.Field) error {
 	paths := fieldPaths(nil, "", f)
+	own := map[string]bool{}
 	for _, p := range paths {
-		if other, ok := n[strings.ToLower(p)]; ok {
+		p = strings.ToLower(p)
+		if other, ok := n[p]; ok {
 			return &types.Unsupported{Reason: fmt.Sprintf("engines cannot tell it from column %q", other)}
 		}
+		if own[p] {
+			return &types.Unsupported{Reason: fmt.Sprintf("two of its members are %q to engines, which ignore case", p)}
+		}
+		own[p] = true
 	}
 	for _, p := range paths {
 		n[strings.ToLower(p)] = f.Name
@@ -33,10 +39,7 @@ func (n names) take(f lake.Field) error {
 
 func fieldPaths(paths []string, prefix string, f lake.Field) []string {
 	paths = append(paths, prefix+f.Name)
-	if f.Type.Elem != nil {
-		paths = fieldPaths(paths, prefix+f.Name+".", *f.Type.Elem)
-	}
-	for _, m := range f.Type.Fields {
+	for _, m := range f.Type.Members() {
 		paths = fieldPaths(paths, prefix+f.Name+".", m)
 	}
 	return paths

@@ -225,7 +225,7 @@ func (e *Engine) planUnreadable(fresh map[pg.OID]refreshed) map[pg.OID]databaseP
 
 func (e *Engine) catalogsChanged(c *schema.Catalogs, dirty func(pg.RelFileLocator) bool) bool {
 	relmap := e.pages.RelMap(c.Database.OID)
-	for _, oid := range []pg.OID{1259, 1249, 1247} {
+	for _, oid := range c.Mapped {
 		if !c.Files[pg.RelFileLocator{Spc: c.Database.Tablespace, DB: c.Database.OID, Rel: relmap[oid]}] {
 			return true // VACUUM FULL of a catalog
 		}

@@ -57,7 +57,7 @@ func (w *tableWork) newEncoder(ctx context.Context, lp *leafPlan) (*encoder, err
 	byName := map[string]int{}
 	for i := range lp.rel.Columns {
 		c := &lp.rel.Columns[i]
-		attrs[i] = tuple.Attr{Num: c.Num, Len: c.Len, Align: c.Align, ByVal: c.ByVal, Dropped: c.Dropped, HasMissing: c.HasMissing, Missing: c.Missing}
+		attrs[i] = c.Attr()
 		if !c.Dropped {
 			byName[c.Name] = i
 		}

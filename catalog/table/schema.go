@@ -74,6 +74,19 @@ func icebergType(t lake.Type, depth int) (iceberg.Type, error) {
 			return nil, err
 		}
 		return &iceberg.ListType{ElementID: t.Elem.ID, Element: elem}, nil
+	case lake.Map:
+		if t.Key == nil || t.Elem == nil {
+			return nil, fmt.Errorf("a map without a key or value type")
+		}
+		key, err := icebergType(t.Key.Type, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		value, err := icebergType(t.Elem.Type, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		return &iceberg.MapType{KeyID: t.Key.ID, KeyType: key, ValueID: t.Elem.ID, ValueType: value}, nil
 	case lake.Struct:
 		fields, err := icebergFields(t.Fields, depth+1)
 		if err != nil {
@@ -136,6 +149,15 @@ func lakeType(t iceberg.Type, depth int) (lake.Type, error) {
 	case *iceberg.ListType:
 		elem, err := lakeType(t.Element, depth+1)
 		return lake.Type{Kind: lake.List, Elem: &lake.Field{ID: t.ElementID, Name: "element", Type: elem}}, err
+	case *iceberg.MapType:
+		key, err := lakeType(t.KeyType, depth+1)
+		if err != nil {
+			return lake.Type{}, err
+		}
+		value, err := lakeType(t.ValueType, depth+1)
+		return lake.Type{
+			Kind: lake.Map, Key: &lake.Field{ID: t.KeyID, Name: "key", Type: key}, Elem: &lake.Field{ID: t.ValueID, Name: "value", Type: value},
+		}, err
 	case *iceberg.StructType:
 		fields, err := lakeFields(t.FieldList, depth+1)
 		return lake.Type{Kind: lake.Struct, Fields: fields}, err
@@ -160,11 +182,7 @@ func checkSchema(s lake.Schema) error {
 				return fmt.Errorf("two fields are named %q", f.Name)
 			}
 			seen[f.ID], names[f.Name] = true, true
-			inner := f.Type.Fields
-			if f.Type.Elem != nil {
-				inner = []lake.Field{*f.Type.Elem}
-			}
-			if err := walk(inner, depth+1); err != nil {
+			if err := walk(f.Type.Members(), depth+1); err != nil {
 				return err
 			}
 		}

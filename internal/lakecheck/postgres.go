@@ -27,63 +27,101 @@ const settings = `SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'; SET L
 SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = 'hex'; SET LOCAL search_path = pg_catalog; SET LOCAL jit = off`
 
 const columnsQuery = `
-WITH RECURSIVE col AS (
-  SELECT a.attname, a.attnum, a.atttypid AS typ, a.atttypmod AS typmod, a.attgenerated = 'v' AS virtual
-  FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped
-), base AS (
-  SELECT attname, attnum, typ, typmod, virtual, 0 AS elem_of FROM col
-  UNION ALL
-  SELECT b.attname, b.attnum,
-    CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.typelem END,
-    CASE WHEN t.typtype = 'd' AND b.typmod = -1 THEN t.typtypmod ELSE b.typmod END,
-    b.virtual,
-    CASE WHEN t.typtype = 'd' THEN b.elem_of ELSE b.elem_of + 1 END
-  FROM base b JOIN pg_type t ON t.oid = b.typ
-  WHERE t.typtype = 'd' OR (t.typcategory = 'A' AND t.typelem <> 0 AND t.typlen = -1)
-)
-SELECT b.attname::text, b.elem_of::int, t.typname::text, t.typcategory::text, t.typtype::text, b.typmod::int, b.virtual
-FROM base b JOIN pg_type t ON t.oid = b.typ
-WHERE t.typtype <> 'd'
-ORDER BY b.attnum, b.elem_of`
+SELECT a.attname::text, a.atttypid::int8, a.atttypmod::int, a.attndims::int, a.attgenerated = 'v'
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`
 
-// pgColumns reads a table's columns in order, each with the rule of its type.
-func pgColumns(ctx context.Context, tx pgx.Tx, table TableName) ([]column, error) {
-	rows, err := tx.Query(ctx, columnsQuery, table.Namespace, table.Table)
+const typeQuery = `
+SELECT t.typname::text, quote_ident(n.nspname), t.typcategory::text, t.typtype::text, t.typlen::int, t.typelem::int8, t.typbasetype::int8,
+  t.typtypmod::int, t.typndims::int, t.typrelid::int8, coalesce(r.rngsubtype::int8, 0), coalesce(m.rngtypid::int8, 0), coalesce(e.extname::text, '')
+FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+  LEFT JOIN pg_range r ON r.rngtypid = t.oid LEFT JOIN pg_range m ON m.rngmultitypid = t.oid
+  LEFT JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'
+  LEFT JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
+WHERE t.oid = $1::int8::oid`
+
+// attribute is a row of pg_attribute: a column, or an attribute of a composite type.
+type attribute struct {
+	name    string
+	oid     int64
+	typmod  int32
+	dims    int32
+	virtual bool // generated on reading: not stored, so not in the lake
+}
+
+func pgAttributes(ctx context.Context, tx pgx.Tx, query string, args ...any) ([]attribute, error) {
+	rows, err := tx.Query(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	var names []string
-	var types []*pgType // outermost type of each column
-	var virtuals []bool // generated on reading: not stored, so not in the lake
-	var last *pgType
-	for rows.Next() {
-		var name string
-		var elemOf int
-		var virtual bool
-		t := &pgType{}
-		if err := rows.Scan(&name, &elemOf, &t.name, &t.category, &t.kind, &t.typmod, &virtual); err != nil {
-			return nil, err
-		}
-		if elemOf == 0 {
-			names, types, virtuals = append(names, name), append(types, t), append(virtuals, virtual)
-		} else {
-			last.elem = t
-		}
-		last = t
-	}
-	if err := rows.Err(); err != nil {
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (a attribute, err error) {
+		err = row.Scan(&a.name, &a.oid, &a.typmod, &a.dims, &a.virtual)
+		return a, err
+	})
+}
+
+// pgColumns reads a table's columns in order, each with the rule of its type.
+func pgColumns(ctx context.Context, tx pgx.Tx, table TableName) ([]column, error) {
+	attrs, err := pgAttributes(ctx, tx, columnsQuery, table.Namespace, table.Table)
+	if err != nil {
 		return nil, err
 	}
-	columns := make([]column, len(names))
-	for i := range names {
-		columns[i] = column{name: names[i]}
-		if !virtuals[i] {
-			columns[i].rule = ruleFor(*types[i], 0)
+	columns := make([]column, len(attrs))
+	for i, a := range attrs {
+		columns[i] = column{name: a.name}
+		if a.virtual {
+			continue
 		}
+		t, err := pgTypeOf(ctx, tx, a, 0)
+		if err != nil {
+			return nil, err
+		}
+		columns[i].rule = ruleFor(t, 0)
 	}
 	return columns, nil
+}
+
+// pgTypeOf reads a type and what is inside it, with domains resolved to their base.
+func pgTypeOf(ctx context.Context, tx pgx.Tx, a attribute, depth int) (pgType, error) {
+	t := pgType{typmod: a.typmod, dims: int(a.dims)}
+	var length int32
+	var elem, base, relid, subtype, rangeOID int64
+	var typmod, dims int32
+	if depth > 32 {
+		return t, fmt.Errorf("type %d is nested too deep", a.oid)
+	}
+	err := tx.QueryRow(ctx, typeQuery, a.oid).Scan(&t.name, &t.schema, &t.category, &t.kind, &length, &elem, &base, &typmod, &dims, &relid, &subtype, &rangeOID, &t.extension)
+	if err != nil {
+		return t, fmt.Errorf("type %d: %w", a.oid, err)
+	}
+	inside := func(name string, of attribute) error {
+		m, err := pgTypeOf(ctx, tx, of, depth+1)
+		t.members = append(t.members, pgMember{name, m})
+		return err
+	}
+	switch {
+	case t.kind == "d":
+		if typmod == -1 {
+			typmod = a.typmod
+		}
+		return pgTypeOf(ctx, tx, attribute{oid: base, typmod: typmod, dims: max(a.dims, dims)}, depth+1)
+	case t.kind == "c":
+		attrs, err := pgAttributes(ctx, tx, "SELECT attname::text, atttypid::int8, atttypmod::int, attndims::int, false FROM pg_attribute WHERE attrelid = $1::int8::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum", relid)
+		for _, of := range attrs {
+			if err := inside(of.name, of); err != nil {
+				return t, err
+			}
+		}
+		return t, err
+	case t.kind == "r":
+		return t, inside("", attribute{oid: subtype, typmod: -1})
+	case t.kind == "m":
+		return t, inside("", attribute{oid: rangeOID, typmod: -1})
+	case t.category == "A" && elem != 0 && length == -1:
+		t.array = true
+		return t, inside("", attribute{oid: elem, typmod: a.typmod})
+	}
+	return t, nil
 }
 
 // pgRead reads the canonical rows of some columns, keeping up to keep of them.

@@ -54,7 +54,9 @@ type narrowTypes struct{}
 func (narrowTypes) Type(oid pg.OID) (types.PGType, bool) {
 	return types.PGType{OID: oid, Typtype: 'b', Typmod: -1}, true
 }
-func (narrowTypes) EnumLabel(pg.OID) (string, bool) { return "", false }
+func (narrowTypes) Attributes(pg.OID) ([]types.Attribute, bool) { return nil, false }
+func (narrowTypes) Subtype(pg.OID) (pg.OID, bool)               { return 0, false }
+func (narrowTypes) EnumLabel(pg.OID) (string, bool)             { return "", false }
 
 // narrow is everything needed to turn pages of the table into a data file.
 type narrow struct {
@@ -75,12 +77,13 @@ func newNarrow(b *testing.B) *narrow {
 	}{
 		{"id", 20, -1, 8, 'd'}, {"n", 23, -1, 4, 'i'}, {"t", 25, -1, -1, 'i'}, {"amount", 1700, 12<<16 + 2 + 4, -1, 'i'}, {"at", 1184, -1, 8, 'd'}, {"doc", 3802, -1, -1, 'i'},
 	} {
-		lt, codec, err := types.Map(narrowTypes{}, c.oid, c.typmod, 100)
+		next := 100
+		m, err := types.Options{}.Map(narrowTypes{}, types.Source{Type: c.oid, Typmod: c.typmod}, nil, &next)
 		if err != nil {
 			b.Fatal(err)
 		}
-		n.codecs = append(n.codecs, codec)
-		n.schema.Fields = append(n.schema.Fields, lake.Field{ID: i + 1, Name: c.name, Type: lt})
+		n.codecs = append(n.codecs, m.Codec)
+		n.schema.Fields = append(n.schema.Fields, lake.Field{ID: i + 1, Name: c.name, Type: m.Type})
 		attrs = append(attrs, tuple.Attr{Num: int16(i + 1), Len: c.len, Align: c.align})
 	}
 	n.desc = tuple.NewDesc(attrs)

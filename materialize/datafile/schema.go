@@ -10,8 +10,8 @@ import (
 	"github.com/tarn-db/tarn/materialize/lake"
 )
 
-// parquetSchema is an Iceberg schema as Parquet has it (Iceberg spec, "Appendix A: Parquet"): all fields optional, with
-// Iceberg's field ids on every node but the repeated groups inside lists.
+// parquetSchema is an Iceberg schema as Parquet has it (Iceberg spec, "Appendix A: Parquet"): all fields but the keys
+// of maps optional, with Iceberg's field ids on every node but the repeated groups inside lists and maps.
 type parquetSchema struct {
 	root  *schema.GroupNode
 	paths []string // of the leaves, in order
@@ -23,7 +23,7 @@ func newSchema(s lake.Schema) (*parquetSchema, error) {
 	}
 	fields := make(schema.FieldList, 0, len(s.Fields))
 	for _, f := range s.Fields {
-		n, err := node(f)
+		n, err := node(f, parquet.Repetitions.Optional)
 		if err != nil {
 			return nil, fmt.Errorf("data file: column %q: %w", f.Name, err)
 		}
@@ -41,31 +41,33 @@ func newSchema(s lake.Schema) (*parquetSchema, error) {
 	return p, nil
 }
 
-func node(f lake.Field) (schema.Node, error) {
+func node(f lake.Field, repetition parquet.Repetition) (schema.Node, error) {
 	id := int32(f.ID)
-	switch f.Type.Kind {
-	case lake.List:
-		el, err := node(*f.Type.Elem)
+	var members schema.FieldList
+	for i, m := range f.Type.Members() {
+		of := parquet.Repetitions.Optional
+		if f.Type.Kind == lake.Map && i == 0 {
+			of = parquet.Repetitions.Required
+		}
+		n, err := node(m, of)
 		if err != nil {
 			return nil, err
 		}
-		return schema.ListOfWithName(f.Name, el, parquet.Repetitions.Optional, id)
+		members = append(members, n)
+	}
+	switch f.Type.Kind {
+	case lake.List:
+		return schema.ListOfWithName(f.Name, members[0], repetition, id)
+	case lake.Map:
+		return schema.MapOf(f.Name, members[0], members[1], repetition, id)
 	case lake.Struct:
-		var members schema.FieldList
-		for _, m := range f.Type.Fields {
-			n, err := node(m)
-			if err != nil {
-				return nil, err
-			}
-			members = append(members, n)
-		}
-		return schema.NewGroupNode(f.Name, parquet.Repetitions.Optional, members, id)
+		return schema.NewGroupNode(f.Name, repetition, members, id)
 	}
 	logical, physical, width, err := primitive(f.Type)
 	if err != nil {
 		return nil, err
 	}
-	return schema.NewPrimitiveNodeLogical(f.Name, parquet.Repetitions.Optional, logical, physical, width, id)
+	return schema.NewPrimitiveNodeLogical(f.Name, repetition, logical, physical, width, id)
 }
 
 // primitive gives a type's Parquet form; width is of fixed-length byte arrays.

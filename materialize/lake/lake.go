@@ -4,6 +4,7 @@ package lake
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/tarn-db/tarn/internal/fault"
@@ -30,6 +31,7 @@ const (
 	Binary           // bytes
 	List             // Elem
 	Struct           // Fields
+	Map              // Key, which is never null, and Elem
 )
 
 // Type is an Iceberg type. Values are comparable with Equal.
@@ -37,36 +39,40 @@ type Type struct {
 	Kind      Kind    `json:"kind"`
 	Precision int     `json:"precision,omitempty"` // Decimal: digits
 	Scale     int     `json:"scale,omitempty"`     // Decimal: digits after the point
-	Elem      *Field  `json:"elem,omitempty"`      // List: its element, named "element"
+	Key       *Field  `json:"key,omitempty"`       // Map: its key, named "key"
+	Elem      *Field  `json:"elem,omitempty"`      // List: its element, named "element"; Map: its value, named "value"
 	Fields    []Field `json:"fields,omitempty"`    // Struct: its members
 }
 
 // Equal compares types, field ids of nested members included.
 func (t Type) Equal(u Type) bool {
-	if t.Kind != u.Kind || t.Precision != u.Precision || t.Scale != u.Scale || (t.Elem == nil) != (u.Elem == nil) || len(t.Fields) != len(u.Fields) {
-		return false
-	}
-	if t.Elem != nil && !t.Elem.Equal(*u.Elem) {
-		return false
-	}
-	for i := range t.Fields {
-		if !t.Fields[i].Equal(u.Fields[i]) {
-			return false
-		}
-	}
-	return true
+	return t.Kind == u.Kind && t.Precision == u.Precision && t.Scale == u.Scale && slices.EqualFunc(t.Members(), u.Members(), Field.Equal)
 }
 
-// Field is a column or a nested member. All fields are optional (nullable): a later NOT NULL cannot be promised for
-// rows already written.
+// Members are the fields directly inside a type: of a map its key and its value.
+func (t Type) Members() []Field {
+	switch {
+	case t.Key != nil && t.Elem != nil:
+		return []Field{*t.Key, *t.Elem}
+	case t.Elem != nil:
+		return []Field{*t.Elem}
+	}
+	return t.Fields
+}
+
+// Field is a column or a nested member. All fields but the keys of maps are optional (nullable): a later NOT NULL cannot be
+// promised for rows already written.
 type Field struct {
 	ID   int    `json:"id"` // Iceberg field id, unique in the schema, never reused within a table
 	Name string `json:"name"`
 	Type Type   `json:"type"`
 	Doc  string `json:"doc,omitempty"`
+	// Num is pg_attribute.attnum of a composite type's attribute, by which it keeps its id; 0 of all other fields. Iceberg
+	// does not know it.
+	Num int16 `json:"num,omitempty"`
 }
 
-// Equal compares fields.
+// Equal compares fields as Iceberg sees them.
 func (f Field) Equal(g Field) bool {
 	return f.ID == g.ID && f.Name == g.Name && f.Doc == g.Doc && f.Type.Equal(g.Type)
 }

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path"
 	"slices"
+	"strings"
 
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/syscat"
@@ -45,13 +47,14 @@ func Databases(ctx context.Context, p Pages) ([]Database, map[pg.RelFileLocator]
 func Read(ctx context.Context, p Pages, db Database) (*Catalogs, error) {
 	c := &Catalogs{
 		Database: db, Relations: map[pg.OID]*Relation{}, children: map[pg.OID][]pg.OID{}, typ: map[pg.OID]types.PGType{},
-		enums: map[pg.OID]string{}, enumOf: map[pg.OID]map[pg.OID]string{}, Files: map[pg.RelFileLocator]bool{},
+		subtype: map[pg.OID]pg.OID{}, enums: map[pg.OID]string{}, enumOf: map[pg.OID]map[pg.OID]string{}, Files: map[pg.RelFileLocator]bool{},
 	}
 	relmap := p.RelMap(db.OID)
 	if relmap[1259] == 0 {
 		return nil, fmt.Errorf("database %q: %w", db.Name, ErrNoCatalogs)
 	}
 	mapped := func(oid pg.OID) pg.RelFileLocator {
+		c.Mapped = append(c.Mapped, oid)
 		return pg.RelFileLocator{Spc: db.Tablespace, DB: db.OID, Rel: relmap[oid]}
 	}
 	names := map[*Relation]pg.OID{}
@@ -93,13 +96,29 @@ func Read(ctx context.Context, p Pages, db Database) (*Catalogs, error) {
 			}
 		}
 	}
+	inputs := map[pg.OID][]pg.OID{} // typinput to the types of extensions it reads
 	if err := c.scan(ctx, p, mapped(1247), "pg_type", func(r *row) error {
 		t := types.PGType{
 			OID: r.oid("oid"), Name: r.name("typname"), Namespace: namespaces[r.oid("typnamespace")], Typtype: r.char("typtype"),
 			Category: r.char("typcategory"), Len: r.int2("typlen"), ByVal: r.bool("typbyval"), Align: r.char("typalign"),
-			Elem: r.oid("typelem"), BaseType: r.oid("typbasetype"), Typmod: r.int4("typtypmod"), Relid: r.oid("typrelid"),
+			Elem: r.oid("typelem"), BaseType: r.oid("typbasetype"), Typmod: r.int4("typtypmod"), Dims: int(r.int4("typndims")), Relid: r.oid("typrelid"),
 		}
 		c.typ[t.OID] = t
+		if t.Typtype == 'b' && t.OID >= pg.FirstNormalOID && !(t.Category == 'A' && t.Elem != 0) {
+			inputs[r.oid("typinput")] = append(inputs[r.oid("typinput")], t.OID)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	if len(inputs) > 0 { // pg_proc is large, and most databases have no types of extensions
+		if err := c.scan(ctx, p, mapped(1255), "pg_proc", func(r *row) error { return c.input(r, inputs) }); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.scan(ctx, p, c.file("pg_range", 3541), "pg_range", func(r *row) error {
+		c.subtype[r.oid("rngtypid")] = r.oid("rngsubtype")
+		c.subtype[r.oid("rngmultitypid")] = r.oid("rngtypid")
 		return nil
 	}); err != nil {
 		return nil, err
@@ -145,7 +164,7 @@ func (c *Catalogs) attribute(r *row) error {
 	col := Column{
 		Num: num, Name: r.name("attname"), Type: r.oid("atttypid"), Typmod: r.int4("atttypmod"), Len: r.int2("attlen"),
 		Align: r.char("attalign"), ByVal: r.bool("attbyval"), Dropped: r.bool("attisdropped"), NotNull: r.bool("attnotnull"),
-		Generated: r.char("attgenerated"), HasMissing: r.bool("atthasmissing"),
+		Generated: r.char("attgenerated"), Dims: r.dims("attndims"), HasMissing: r.bool("atthasmissing"),
 	}
 	if col.HasMissing {
 		d := r.datum("attmissingval")
@@ -160,6 +179,29 @@ func (c *Catalogs) attribute(r *row) error {
 		}
 	}
 	rel.Columns = append(rel.Columns, col)
+	return nil
+}
+
+// Languages of pg_proc whose functions are in C (catalog/pg_language.dat).
+const (
+	languageInternal = 12
+	languageC        = 13
+)
+
+// input notes the C function that reads the text of types of extensions.
+func (c *Catalogs) input(r *row, inputs map[pg.OID][]pg.OID) error {
+	for _, oid := range inputs[r.oid("oid")] {
+		var f types.Func
+		switch r.oid("prolang") {
+		case languageInternal:
+			f.Symbol = r.text("prosrc")
+		case languageC:
+			f.Symbol, f.Library = r.text("prosrc"), strings.TrimSuffix(path.Base(r.text("probin")), ".so")
+		}
+		t := c.typ[oid]
+		t.Input = f
+		c.typ[oid] = t
+	}
 	return nil
 }
 
@@ -280,6 +322,28 @@ func (r *row) name(name string) string {
 	b := r.fixed(name, 64)
 	if i := bytes.IndexByte(b, 0); i >= 0 {
 		b = b[:i]
+	}
+	return string(b)
+}
+
+// dims is a number of dimensions: int4 before 16, int2 since.
+func (r *row) dims(name string) int {
+	if i := r.cat.Index(name); i >= 0 && r.cat.Attrs[i].Len == 2 {
+		return int(r.int2(name))
+	}
+	return int(r.int4(name))
+}
+
+// text is a column of type text.
+func (r *row) text(name string) string {
+	d := r.datum(name)
+	if d.Null {
+		return ""
+	}
+	var read tuple.Reader // such a catalog column of a few bytes is not in TOAST
+	b, err := read.Value(d.Data)
+	if err != nil && r.err == nil {
+		r.err = fmt.Errorf("column %s: %w", name, err)
 	}
 	return string(b)
 }

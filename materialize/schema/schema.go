@@ -4,8 +4,10 @@ package schema
 
 import (
 	"context"
+	"maps"
 
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/materialize/tuple"
 	"github.com/tarn-db/tarn/materialize/types"
 	"github.com/tarn-db/tarn/materialize/visible"
 )
@@ -36,6 +38,7 @@ type Column struct {
 	Name      string
 	Type      pg.OID
 	Typmod    int32
+	Dims      int // attndims
 	Len       int16
 	Align     byte
 	ByVal     bool
@@ -73,8 +76,11 @@ type Catalogs struct {
 	typ       map[pg.OID]types.PGType
 	enums     map[pg.OID]string
 	enumOf    map[pg.OID]map[pg.OID]string // enum type to its labels by pg_enum.oid
+	subtype   map[pg.OID]pg.OID            // pg_range: range to subtype, multirange to range
 	// Files are where these catalogs were read from: when one changes they must be read again.
 	Files map[pg.RelFileLocator]bool
+	// Mapped are those of them that pg_filenode.map names, by pg_class.oid.
+	Mapped []pg.OID
 }
 
 // Type implements types.Resolver.
@@ -83,23 +89,65 @@ func (c *Catalogs) Type(oid pg.OID) (types.PGType, bool) { t, ok := c.typ[oid]; 
 // EnumLabel implements types.Resolver.
 func (c *Catalogs) EnumLabel(oid pg.OID) (string, bool) { l, ok := c.enums[oid]; return l, ok }
 
-// EnumLabels returns the labels of the enum that oid is, is an array of, or is a domain over; nil if none.
+// Attributes implements types.Resolver.
+func (c *Catalogs) Attributes(relid pg.OID) ([]types.Attribute, bool) {
+	rel := c.Relations[relid]
+	if rel == nil {
+		return nil, false
+	}
+	out := make([]types.Attribute, len(rel.Columns))
+	for i := range rel.Columns {
+		out[i] = types.Attribute{Attr: rel.Columns[i].Attr(), Name: rel.Columns[i].Name, Source: rel.Columns[i].Source()}
+	}
+	return out, true
+}
+
+// Subtype implements types.Resolver.
+func (c *Catalogs) Subtype(oid pg.OID) (pg.OID, bool) { s, ok := c.subtype[oid]; return s, ok }
+
+// Attr is how the column lies in a tuple.
+func (c *Column) Attr() tuple.Attr {
+	return tuple.Attr{Num: c.Num, Len: c.Len, Align: c.Align, ByVal: c.ByVal, Dropped: c.Dropped, HasMissing: c.HasMissing, Missing: c.Missing}
+}
+
+// Source is the column's type.
+func (c *Column) Source() types.Source {
+	return types.Source{Type: c.Type, Typmod: c.Typmod, Dims: c.Dims}
+}
+
+// EnumLabels returns the labels of every enum that a type is or has inside it; nil if none.
 func (c *Catalogs) EnumLabels(oid pg.OID) map[pg.OID]string {
-	for range 32 { // a limit on chains of domains
-		if l := c.enumOf[oid]; l != nil {
-			return l
-		}
+	var labels map[pg.OID]string
+	seen := map[pg.OID]bool{}
+	for todo := []pg.OID{oid}; len(todo) > 0; {
+		oid, todo = todo[len(todo)-1], todo[:len(todo)-1]
 		t, ok := c.typ[oid]
+		if !ok || seen[oid] {
+			continue
+		}
+		seen[oid] = true
+		if of := c.enumOf[oid]; of != nil {
+			if labels == nil {
+				labels = map[pg.OID]string{}
+			}
+			maps.Copy(labels, of)
+		}
 		switch {
-		case ok && t.Typtype == 'd':
-			oid = t.BaseType
-		case ok && t.Elem != 0 && t.Len == -1:
-			oid = t.Elem
-		default:
-			return nil
+		case t.Typtype == 'd':
+			todo = append(todo, t.BaseType)
+		case t.Typtype == 'c' && c.Relations[t.Relid] != nil:
+			for _, col := range c.Relations[t.Relid].Columns {
+				if !col.Dropped {
+					todo = append(todo, col.Type)
+				}
+			}
+		case t.Typtype == 'r' || t.Typtype == 'm':
+			todo = append(todo, c.subtype[oid])
+		case t.Elem != 0 && t.Len == -1:
+			todo = append(todo, t.Elem)
 		}
 	}
-	return nil
+	return labels
 }
 
 // Leaves returns the relations under a partitioned root that hold rows, in OID order, and any member that is neither

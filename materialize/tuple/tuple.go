@@ -116,9 +116,17 @@ func (d *Desc) Deform(t pg.HeapTuple, out []Datum) error {
 	if natts > len(d.attrs) {
 		return &Error{What: fmt.Sprintf("it has %d columns, its relation %d", natts, len(d.attrs))}
 	}
-	body := t[hoff:]
+	var nulls []byte
+	if hasNull {
+		nulls = t[pg.HeapTupleHeaderSize:hoff]
+	}
+	return d.deform(natts, nulls, t[hoff:], out)
+}
+
+// deform takes natts columns off body. nulls is the null bitmap, nil if there is none.
+func (d *Desc) deform(natts int, nulls, body []byte, out []Datum) error {
 	i, off := 0, 0
-	if !hasNull {
+	if nulls == nil {
 		for n := min(natts, d.fixed); i < n; i++ {
 			a := &d.attrs[i]
 			end := a.off + a.len
@@ -130,7 +138,7 @@ func (d *Desc) Deform(t pg.HeapTuple, out []Datum) error {
 		}
 	}
 	for ; i < natts; i++ {
-		if hasNull && t[pg.HeapTupleHeaderSize+i>>3]&(1<<(i&7)) == 0 {
+		if nulls != nil && nulls[i>>3]&(1<<(i&7)) == 0 {
 			out[i] = Datum{Null: true}
 			continue
 		}

@@ -8,7 +8,6 @@ import (
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/materialize/datafile/column"
 	"github.com/tarn-db/tarn/materialize/lake"
-	"github.com/tarn-db/tarn/materialize/tuple"
 )
 
 // OIDs of built-in types (catalog/pg_type.dat).
@@ -152,16 +151,16 @@ var plainTypes = map[pg.OID]struct {
 	oidTxidSnap: {lake.String, varText(appendSnapshot)}, oidPgSnapshot: {lake.String, varText(appendSnapshot)},
 }
 
-func (m *mapper) mapBase(t PGType, typmod int32) (lake.Type, *codec, error) {
+func (m *mapper) mapBase(t PGType, typmod int32, prev *lake.Type) (lake.Type, *codec, error) {
 	if p, ok := plainTypes[t.OID]; ok {
 		return lake.Type{Kind: p.kind}, p.codec, nil
 	}
 	switch t.OID {
 	case oidNumeric:
-		lt, c := mapNumeric(typmod)
+		lt, c := m.mapNumeric(typmod)
 		return lt, c, nil
 	case oidInterval:
-		return m.mapInterval()
+		return m.mapInterval(prev)
 	case oidMoney:
 		if !m.moneyKnown() {
 			return lake.Type{}, nil, unsupported("money is printed by lc_monetary, which is not known to be C, POSIX or en_US")
@@ -185,93 +184,4 @@ func enumCodec(r Resolver, t PGType) *codec {
 		b.EndBytes(append(b.Buf(), label...))
 		return nil
 	}}
-}
-
-// mapArray makes a list of a one-dimensional array type. The column's typmod is its elements'.
-func (m *mapper) mapArray(t PGType, typmod int32) (lake.Type, *codec, error) {
-	el, ok := m.resolver.Type(t.Elem)
-	if !ok {
-		return lake.Type{}, nil, unsupported("element type %d of %s is not in pg_type", t.Elem, t.name())
-	}
-	id := m.nextID
-	m.nextID++
-	lt, c, err := m.mapType(t.Elem, typmod)
-	if err != nil {
-		return lake.Type{}, nil, err
-	}
-	return lake.Type{Kind: lake.List, Elem: &lake.Field{ID: id, Name: "element", Type: lt}}, arrayCodec(el, c), nil
-}
-
-// arrayCodec reads ArrayType (utils/array.h). Offsets count from the start of the varlena, its 4-byte header included:
-//
-//	 4  ndim int32, 8  dataoffset int32 (0: no nulls), 12  element type oid
-//	16  ndim dimensions int32, then ndim lower bounds int32
-//	    null bitmap, if dataoffset is not 0: a set bit is an element that is there
-//	    elements, from dataoffset or the next multiple of 8
-func arrayCodec(el PGType, elem *codec) *codec {
-	mask := tuple.AlignOf(el.Align) - 1
-	return &codec{varlena: true, value: func(x *Env, v []byte, b *column.Builder) error {
-		if len(v) < 12 {
-			return corrupt("array of %d bytes", len(v))
-		}
-		ndim, dataOffset := le.Uint32(v), int(le.Uint32(v[4:]))
-		if ndim == 0 {
-			b.AppendList(0)
-			return nil
-		}
-		if ndim > 1 {
-			return &ValueError{Reason: "array has more than one dimension"}
-		}
-		if len(v) < 20 {
-			return corrupt("array of %d bytes", len(v))
-		}
-		n, at := int(int32(le.Uint32(v[12:]))), 24-4
-		var nulls []byte
-		if dataOffset != 0 {
-			if at = dataOffset - 4; n < 0 || at < 20+(n+7)/8 || at > len(v) {
-				return corrupt("array of %d elements has its first at byte %d of %d", n, dataOffset, len(v))
-			}
-			nulls = v[20:at]
-		} else if n < 0 || n > len(v)-at {
-			return corrupt("array of %d elements in %d bytes", n, len(v))
-		}
-		list := b.AppendList(n)
-		for i := range n {
-			if nulls != nil && nulls[i/8]&(1<<(i%8)) == 0 {
-				list.AppendNull()
-				continue
-			}
-			at = (at+4+mask)&^mask - 4
-			if at > len(v) {
-				return corrupt("element %d of an array is past its end", i)
-			}
-			e, size, err := element(v[at:], el, elem)
-			if err != nil {
-				return err
-			}
-			if err := elem.value(x, e, list); err != nil {
-				return err
-			}
-			at += size
-		}
-		return nil
-	}}
-}
-
-// element takes the first element off b: its value, and its size in the array. Elements are never compressed or in
-// TOAST (construct_md_array).
-func element(b []byte, el PGType, c *codec) (v []byte, size int, err error) {
-	if size = int(el.Len); size < 0 {
-		if size, err = tuple.VarSize(b, el.Len); err != nil {
-			return nil, 0, err
-		}
-	}
-	if size > len(b) || size < c.width {
-		return nil, 0, corrupt("array element of %d bytes in %d", size, len(b))
-	}
-	if c.varlena {
-		v, err = tuple.Inline(b[:size])
-		return v, size, err
-	}
-	return b[:size], size, nil
 }

@@ -56,14 +56,16 @@ var timeCodec = fixed(8, func(v []byte, b *column.Builder) {
 // mapInterval makes a struct of Interval's three parts: they do not convert into each other.
 //
 //	0  time int64 microseconds, 8  day int32, 12  month int32
-func (m *mapper) mapInterval() (lake.Type, *codec, error) {
-	id := m.nextID
-	m.nextID += 3
-	t := lake.Type{Kind: lake.Struct, Fields: []lake.Field{
-		{ID: id, Name: "months", Type: lake.Type{Kind: lake.Int}},
-		{ID: id + 1, Name: "days", Type: lake.Type{Kind: lake.Int}},
-		{ID: id + 2, Name: "microseconds", Type: lake.Type{Kind: lake.Long}},
-	}}
+func (m *mapper) mapInterval(prev *lake.Type) (lake.Type, *codec, error) {
+	t := lake.Type{Kind: lake.Struct}
+	for i, name := range []string{"months", "days", "microseconds"} {
+		f := m.field(name, member(prev, lake.Struct, i))
+		f.Type.Kind = lake.Int
+		if name == "microseconds" {
+			f.Type.Kind = lake.Long
+		}
+		t.Fields = append(t.Fields, f)
+	}
 	return t, intervalCodec, nil
 }
 

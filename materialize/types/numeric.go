@@ -119,7 +119,7 @@ var fourDigitTable = func() (t [40000]byte) {
 func fourDigits(d uint64) []byte { return fourDigitTable[4*d : 4*d+4] }
 
 // mapNumeric follows the column's numeric(precision, scale), which typmod packs (make_numeric_typmod).
-func mapNumeric(typmod int32) (lake.Type, *codec) {
+func (m *mapper) mapNumeric(typmod int32) (lake.Type, *codec) {
 	if typmod < 4 {
 		return stringType(), numericTextCodec
 	}

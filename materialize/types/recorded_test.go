@@ -72,6 +72,15 @@ func readRecorded(t testing.TB) (out []recorded) {
 // builtins resolves built-in types without a server: base types by OID, and the array types recorded.
 type builtins struct{}
 
+// mapped is the type and codec of a column that comes first in a new table.
+func mapped(r Resolver, src Source) (lake.Type, Codec, error) {
+	next := 2
+	m, err := Options{LCMonetary: "C"}.Map(r, src, nil, &next)
+	return m.Type, m.Codec, err
+}
+
+func (builtins) Attributes(pg.OID) ([]Attribute, bool) { return nil, false }
+func (builtins) Subtype(pg.OID) (pg.OID, bool)         { return 0, false }
 func (builtins) EnumLabel(oid pg.OID) (string, bool) {
 	if oid == 4 {
 		return "caf\xe9", true
@@ -105,7 +114,7 @@ var fixedLengths = map[pg.OID]struct {
 func TestRecordedDatums(t *testing.T) {
 	n := 0
 	for _, r := range readRecorded(t) {
-		lt, codec, err := Options{LCMonetary: "C"}.Map(builtins{}, r.oid, r.typmod, 2)
+		lt, codec, err := mapped(builtins{}, Source{Type: r.oid, Typmod: r.typmod})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,7 +139,7 @@ func FuzzCodecs(f *testing.F) {
 		f.Add(uint32(r.oid), r.typmod, r.data)
 	}
 	f.Fuzz(func(t *testing.T, oid uint32, typmod int32, data []byte) {
-		lt, codec, err := Options{LCMonetary: "C"}.Map(builtins{}, pg.OID(oid), typmod, 2)
+		lt, codec, err := mapped(builtins{}, Source{Type: pg.OID(oid), Typmod: typmod})
 		if err != nil {
 			return
 		}

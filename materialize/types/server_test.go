@@ -66,29 +66,45 @@ func one(t testing.TB, conn *pgx.Conn, sql string) string {
 	return *rows[0][0]
 }
 
-// catalog is a Resolver from a server's pg_type and pg_enum.
+// catalog is a Resolver from a server's catalogs.
 type catalog struct {
-	types  map[pg.OID]PGType
-	labels map[pg.OID]string
+	types   map[pg.OID]PGType
+	labels  map[pg.OID]string
+	attrs   map[pg.OID][]Attribute
+	subtype map[pg.OID]pg.OID
 }
+
+func (c *catalog) Attributes(rel pg.OID) ([]Attribute, bool) { a, ok := c.attrs[rel]; return a, ok }
+func (c *catalog) Subtype(oid pg.OID) (pg.OID, bool)         { s, ok := c.subtype[oid]; return s, ok }
 
 func (c *catalog) Type(oid pg.OID) (PGType, bool)      { t, ok := c.types[oid]; return t, ok }
 func (c *catalog) EnumLabel(oid pg.OID) (string, bool) { l, ok := c.labels[oid]; return l, ok }
 
 func loadCatalog(t testing.TB, conn *pgx.Conn) *catalog {
-	c := &catalog{types: map[pg.OID]PGType{}, labels: map[pg.OID]string{}}
-	for _, r := range query(t, conn, `select t.oid, typname, nspname, typtype, typcategory, typlen, typbyval, typalign,
-		typelem::oid, typbasetype, typtypmod, typrelid from pg_type t join pg_namespace n on n.oid = typnamespace`) {
-		num := func(i int) int64 {
-			n, err := strconv.ParseInt(*r[i], 10, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return n
+	c := &catalog{types: map[pg.OID]PGType{}, labels: map[pg.OID]string{}, attrs: map[pg.OID][]Attribute{}, subtype: map[pg.OID]pg.OID{}}
+	number := func(s *string) int64 {
+		n, err := strconv.ParseInt(*s, 10, 64)
+		if err != nil {
+			t.Fatal(err)
 		}
+		return n
+	}
+	for _, r := range query(t, conn, `select t.oid, typname, nspname, typtype, typcategory, typlen, typbyval, typalign,
+		typelem::oid, typbasetype, typtypmod, typrelid, typndims, coalesce(regexp_replace(probin, '^.*/|\.so$', '', 'g'), ''), prosrc
+		from pg_type t join pg_namespace n on n.oid = typnamespace left join pg_proc p on p.oid = typinput`) {
+		num := func(i int) int64 { return number(r[i]) }
 		ty := PGType{OID: pg.OID(num(0)), Name: *r[1], Namespace: *r[2], Typtype: (*r[3])[0], Category: (*r[4])[0], Len: int16(num(5)),
-			ByVal: *r[6] == "t", Align: (*r[7])[0], Elem: pg.OID(num(8)), BaseType: pg.OID(num(9)), Typmod: int32(num(10)), Relid: pg.OID(num(11))}
+			ByVal: *r[6] == "t", Align: (*r[7])[0], Elem: pg.OID(num(8)), BaseType: pg.OID(num(9)), Typmod: int32(num(10)), Relid: pg.OID(num(11)), Dims: int(num(12)), Input: Func{*r[13], *r[14]}}
 		c.types[ty.OID] = ty
+	}
+	for _, r := range query(t, conn, `select attrelid, attnum, attname, atttypid, atttypmod, attndims, attlen, attalign, attbyval, attisdropped
+		from pg_attribute a join pg_class c on c.oid = attrelid and relkind in ('c', 'r') where attnum > 0 order by 1, 2`) {
+		a := Attribute{Name: *r[2], Source: Source{Type: pg.OID(number(r[3])), Typmod: int32(number(r[4])), Dims: int(number(r[5]))}}
+		a.Attr = tuple.Attr{Num: int16(number(r[1])), Len: int16(number(r[6])), Align: (*r[7])[0], ByVal: *r[8] == "t", Dropped: *r[9] == "t"}
+		c.attrs[pg.OID(number(r[0]))] = append(c.attrs[pg.OID(number(r[0]))], a)
+	}
+	for _, r := range query(t, conn, `select rngtypid, rngsubtype, rngmultitypid from pg_range`) {
+		c.subtype[pg.OID(number(r[0]))], c.subtype[pg.OID(number(r[2]))] = pg.OID(number(r[1])), pg.OID(number(r[0]))
 	}
 	for _, r := range query(t, conn, `select oid, enumlabel from pg_enum`) {
 		oid, _ := strconv.ParseUint(*r[0], 10, 32)
@@ -180,7 +196,7 @@ func values(b *column.Builder) []shown {
 	return out
 }
 
-// cursor walks a flat, list or struct builder's leaves.
+// cursor walks the leaves of a builder and puts values together as a reader of Parquet does.
 type cursorState struct{ def, val int }
 type leafCursor struct {
 	leaves []*column.Builder
@@ -193,52 +209,70 @@ func newCursor(b *column.Builder) *leafCursor {
 
 func (c *leafCursor) done() bool { return c.at[0].def >= len(c.leaves[0].Def) }
 
-func (c *leafCursor) next(b *column.Builder) shown {
-	switch b.Field.Type.Kind {
-	case lake.List:
-		var el []string
-		first := true
-		for first || !c.done() && c.leaves[0].Rep[c.at[0].def] > 0 {
-			d := c.leaves[0].Def[c.at[0].def]
-			if first && d < 2 {
-				for i := range c.at {
-					c.at[i].def++
-				}
-				if d == 0 {
-					return shown{null: true}
-				}
-				return shown{text: "{}"}
-			}
-			first = false
-			v := c.nested(b.Field.Type.Elem.Type, 2)
-			if v.null {
-				el = append(el, "NULL")
-			} else {
-				el = append(el, strconv.Quote(v.text))
-			}
-		}
-		return shown{text: "{" + strings.Join(el, ",") + "}"}
+func (c *leafCursor) next(b *column.Builder) shown { return c.node(b.Field.Type, 0, 0, 0) }
+
+func leafCount(t lake.Type) (n int) {
+	for _, m := range t.Members() {
+		n += leafCount(m.Type)
 	}
-	return c.nested(b.Field.Type, 0)
+	return max(n, 1)
 }
 
-// nested takes one value of a primitive or struct whose parent has definition level def.
-func (c *leafCursor) nested(t lake.Type, def int16) shown {
-	if t.Kind != lake.Struct {
-		return c.primitive(0)
+// skip passes one absent value of the leaves of t.
+func (c *leafCursor) skip(t lake.Type, first int) {
+	for i := range leafCount(t) {
+		c.at[first+i].def++
 	}
-	if c.leaves[0].Def[c.at[0].def] == def {
-		for i := range c.at {
-			c.at[i].def++
+}
+
+// node takes one value of a type whose leaves begin at first; def is its definition level when it is null, rep the
+// repetition level around it.
+func (c *leafCursor) node(t lake.Type, first int, def, rep int16) shown {
+	level := c.leaves[first].Def[c.at[first].def]
+	switch t.Kind {
+	case lake.Struct:
+		if level <= def {
+			c.skip(t, first)
+			return shown{null: true}
 		}
-		return shown{null: true}
+		var parts []string
+		for _, m := range t.Fields {
+			parts = append(parts, c.node(m.Type, first, def+1, rep).member())
+			first += leafCount(m.Type)
+		}
+		return shown{text: strings.Join(parts, " ")}
+	case lake.List, lake.Map:
+		if level <= def+1 {
+			c.skip(t, first)
+			return shown{null: level <= def, text: "{}"}
+		}
+		var items []string
+		for more := true; more; {
+			item := ""
+			if t.Kind == lake.Map {
+				item = c.node(t.Key.Type, first, def+1, rep+1).item() + "=>"
+			}
+			item += c.node(t.Elem.Type, first+leafCount(t)-leafCount(t.Elem.Type), def+2, rep+1).item()
+			items = append(items, item)
+			more = c.at[first].def < len(c.leaves[first].Rep) && c.leaves[first].Rep[c.at[first].def] > rep
+		}
+		return shown{text: "{" + strings.Join(items, ",") + "}"}
 	}
-	var parts []string
-	for i := range c.leaves {
-		v := c.primitive(i)
-		parts = append(parts, v.text)
+	return c.primitive(first)
+}
+
+func (s shown) member() string {
+	if s.null {
+		return "NULL"
 	}
-	return shown{text: strings.Join(parts, " ")}
+	return s.text
+}
+
+func (s shown) item() string {
+	if s.null {
+		return "NULL"
+	}
+	return strconv.Quote(s.text)
 }
 
 func (c *leafCursor) primitive(i int) shown {

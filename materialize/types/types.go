@@ -25,7 +25,29 @@ type PGType struct {
 	Elem      pg.OID // typelem: of a true array (Len -1), its element
 	BaseType  pg.OID // typbasetype of a domain
 	Typmod    int32  // typtypmod of a domain
+	Dims      int    // typndims of a domain over an array: dimensions it was declared with
 	Relid     pg.OID // typrelid of a composite
+	Input     Func   // typinput, of base types that came after initdb
+}
+
+// Func is what a row of pg_proc says of a function in C: who wrote the bytes of a type.
+type Func struct {
+	Library string // probin without its folder; empty of a function inside the server (language internal)
+	Symbol  string // prosrc
+}
+
+// Attribute is an attribute of a composite type, a row of pg_attribute.
+type Attribute struct {
+	tuple.Attr
+	Name   string
+	Source Source
+}
+
+// Source is what pg_attribute says of a column's, or an attribute's, type.
+type Source struct {
+	Type   pg.OID // atttypid
+	Typmod int32  // atttypmod
+	Dims   int    // attndims: dimensions an array was declared with, which Postgres does not hold its values to
 }
 
 // Resolver answers from the catalogs at the cut.
@@ -33,6 +55,10 @@ type Resolver interface {
 	Type(oid pg.OID) (PGType, bool)
 	// EnumLabel gives enumlabel by pg_enum.oid, which is what an enum's datum is.
 	EnumLabel(oid pg.OID) (string, bool)
+	// Attributes are those of a composite type by its typrelid, in attnum order without a gap, dropped ones included.
+	Attributes(relid pg.OID) ([]Attribute, bool)
+	// Subtype is rngsubtype of a range (pg_range), or the range of a multirange.
+	Subtype(oid pg.OID) (pg.OID, bool)
 }
 
 // Codec adds datums of one Postgres type to a column. It is immutable and safe for concurrent use.
@@ -45,9 +71,28 @@ type Codec interface {
 // Env is what codecs need beside the bytes: TOAST and scratch memory. One goroutine uses it at a time.
 type Env struct {
 	tuple.Reader
+	inside *Env          // for what lies inside a value that was read by this one, whose buffers it must leave alone
+	values []tuple.Datum // of a composite's attributes
+	top    *Env          // the one that is inside of none; nil of itself
+	raw    int           // of top: bytes decompressed inside the value under way
 }
 
-// Options are what the text of some types depends on.
+// inner is the Env for what lies inside a value of x.
+func (x *Env) inner() *Env {
+	if x.inside == nil {
+		x.inside = &Env{Reader: tuple.Reader{Most: x.Most}, top: x.outer()}
+	}
+	return x.inside
+}
+
+func (x *Env) outer() *Env {
+	if x.top == nil {
+		return x
+	}
+	return x.top
+}
+
+// Options are what the mapping of types depends on beside the catalogs.
 type Options struct {
 	// LCMonetary is the setting money is printed by. Only C, POSIX and en_US are known; with another one, or none,
 	// money columns are left out.
@@ -68,21 +113,30 @@ type ValueError struct{ Reason string }
 
 func (e *ValueError) Error() string { return e.Reason }
 
-// Map finds the Iceberg type of a column and the codec for its datums. Nested members get field ids from firstNestedID
-// on: a list's element first, then what is inside the element; a struct's members in order, each followed by what is
-// inside it. The error is an *Unsupported if the column has to be left out.
-func Map(r Resolver, oid pg.OID, typmod int32, firstNestedID int) (lake.Type, Codec, error) {
-	return Options{}.Map(r, oid, typmod, firstNestedID)
+// Mapping is what a column becomes.
+type Mapping struct {
+	Type  lake.Type
+	Codec Codec
+	// Shape tells apart what the same bytes of a nested value may mean: the types and numbers of composites' attributes,
+	// subtypes of ranges, the functions that know an extension's type. It is empty where the column's own type says all.
+	Shape string
 }
 
-// Map is the function Map under these options.
-func (o Options) Map(r Resolver, oid pg.OID, typmod int32, firstNestedID int) (lake.Type, Codec, error) {
-	m := mapper{Options: o, resolver: r, nextID: firstNestedID}
-	t, c, err := m.mapType(oid, typmod)
+// Map finds what a column becomes. Members of a nested type keep the field ids they have in prev, the column's type until
+// now, if there was one; others get ids from *nextID on, which is moved past them: a list's element first, then what is inside
+// the element; a struct's members in order, each followed by what is inside it. Attributes of composites are told by their
+// numbers. The error is an *Unsupported if the column has to be left out.
+func (o Options) Map(r Resolver, src Source, prev *lake.Type, nextID *int) (Mapping, error) {
+	m := mapper{Options: o, resolver: r, nextID: nextID}
+	t, c, err := m.mapType(src, prev)
 	if err != nil {
-		return lake.Type{}, nil, err
+		return Mapping{}, err
 	}
-	return t, c, nil
+	out := Mapping{Type: t, Codec: c, Shape: m.shape.String()}
+	if m.composite {
+		out.Codec = outermost{c}
+	}
+	return out, nil
 }
 
 // codec is every Codec: what to do with a value that is there.
@@ -114,65 +168,6 @@ func (c *codec) Append(x *Env, d tuple.Datum, b *column.Builder) error {
 // corrupt is an error about a value's bytes.
 func corrupt(format string, args ...any) error {
 	return &pg.CorruptError{What: fmt.Sprintf(format, args...)}
-}
-
-// mapper walks a type, which may be nested, and hands out field ids.
-type mapper struct {
-	Options
-	resolver Resolver
-	nextID   int
-	depth    int
-}
-
-// depthMax bounds chains of domains and arrays, which a damaged catalog could make endless.
-const depthMax = 32
-
-func (m *mapper) mapType(oid pg.OID, typmod int32) (lake.Type, *codec, error) {
-	if m.depth++; m.depth > depthMax {
-		return lake.Type{}, nil, unsupported("type %d is nested more than %d deep", oid, depthMax)
-	}
-	defer func() { m.depth-- }()
-	t, ok := m.resolver.Type(oid)
-	if !ok {
-		return lake.Type{}, nil, unsupported("type with OID %d is not in pg_type", oid)
-	}
-	switch {
-	case t.Typtype == 'd':
-		if t.Typmod >= 0 {
-			typmod = t.Typmod
-		}
-		return m.mapType(t.BaseType, typmod)
-	case t.Typtype == 'e':
-		return stringType(), enumCodec(m.resolver, t), nil
-	case t.Typtype == 'b' && t.Category == 'A' && t.Elem != 0 && t.Len == -1:
-		return m.mapArray(t, typmod)
-	case t.Typtype != 'b':
-		return lake.Type{}, nil, unsupported("type %s is %s, which is not supported yet", t.name(), kindName(t.Typtype))
-	case oid >= pg.FirstNormalOID:
-		return lake.Type{}, nil, unsupported("type %s comes from an extension and is not supported", t.name())
-	}
-	return m.mapBase(t, typmod)
-}
-
-func (t PGType) name() string {
-	if t.Namespace == "" || t.Namespace == "pg_catalog" {
-		return t.Name
-	}
-	return t.Namespace + "." + t.Name
-}
-
-func kindName(typtype byte) string {
-	switch typtype {
-	case 'c':
-		return "a composite type"
-	case 'r':
-		return "a range"
-	case 'm':
-		return "a multirange"
-	case 'p':
-		return "a pseudo-type"
-	}
-	return fmt.Sprintf("of typtype %q", typtype)
 }
 
 func stringType() lake.Type { return lake.Type{Kind: lake.String} }

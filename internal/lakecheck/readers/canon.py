@@ -14,6 +14,7 @@ A value is NULL or a text; a row is the concatenation of its values' tokens: b"N
     binary            lower-case hex
     list              "[", the elements' tokens, "]"
     struct            "{", the members' tokens in order, "}"
+    map               "<", the entries in order, each as the tokens of its key and its value, ">"
 
 The checksum of a table is the number of rows and the sum, modulo 2**128, of the first 16 bytes of each row's SHA-256: it
 depends on the multiset of rows, not on their order.
@@ -65,6 +66,8 @@ def type_name(t):
         return "uuid"
     if pa.types.is_list(t) or pa.types.is_large_list(t):
         return f"list<{type_name(t.value_type)}>"
+    if pa.types.is_map(t):
+        return f"map<{type_name(t.key_type)},{type_name(t.item_type)}>"
     if pa.types.is_struct(t):
         return "struct<" + ",".join(f"{f.name}:{type_name(f.type)}" for f in t) + ">"
     return f"unknown:{t}"
@@ -119,6 +122,8 @@ def tokens(array):
     name = type_name(array.type)
     if name.startswith("list<"):
         return list_tokens(array)
+    if name.startswith("map<"):
+        return map_tokens(array)
     if name.startswith("struct<"):
         members = [tokens(member) for member in array.flatten()]
         rows = zip(*members) if members else ((),) * len(array)
@@ -132,6 +137,15 @@ def list_tokens(array):
     out = []
     for i, ok in enumerate(array.is_valid().to_pylist()):
         out.append(token(b"[" + b"".join(values[offsets[i] : offsets[i + 1]]) + b"]") if ok else NULL)
+    return out
+
+
+def map_tokens(array):
+    entries, offsets = list(zip(tokens(array.keys), tokens(array.items))), array.offsets.to_pylist()
+    out = []
+    for i, ok in enumerate(array.is_valid().to_pylist()):
+        pairs = [part for entry in entries[offsets[i] : offsets[i + 1]] for part in entry]
+        out.append(token(b"<" + b"".join(pairs) + b">") if ok else NULL)
     return out
 
 

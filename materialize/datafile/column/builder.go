@@ -28,15 +28,16 @@ type Builder struct {
 	OutOfRange int64
 
 	*Leaf                // primitive types
-	elem      *Builder   // List
+	key       *Builder   // Map
+	elem      *Builder   // List, Map
 	members   []*Builder // Struct
 	leaves    []*Builder // the primitive builders at and below this one, in order
 	nullLevel int16      // definition level when this value is null
 	level     int16      // definition level when it is there
-	listLevel int16      // List: repetition level of its second and later elements
+	listLevel int16      // List, Map: repetition level of its second and later elements
 	rep       int16      // repetition level of the next value
 	nextRep   int16      // repetition level of the value after that
-	repeated  bool       // under a list
+	repeated  bool       // under a list or map
 	batch     *Batch
 	root      *Builder // the top-level builder
 }
@@ -70,6 +71,12 @@ func build(f lake.Field, def, rep int16, batch *Batch, root *Builder) *Builder {
 		b.listLevel = rep + 1
 		b.elem = build(*f.Type.Elem, def+2, rep+1, batch, b.root) // the repeated group is a level of its own
 		b.leaves = b.elem.leaves
+	case lake.Map:
+		b.listLevel = rep + 1
+		b.key = build(*f.Type.Key, def+1, rep+1, batch, b.root) // required: it has no level of its own
+		b.elem = build(*f.Type.Elem, def+2, rep+1, batch, b.root)
+		b.leaves = append(b.leaves, b.key.leaves...)
+		b.leaves = append(b.leaves, b.elem.leaves...)
 	case lake.Struct:
 		for _, m := range f.Type.Fields {
 			mb := build(m, def+1, rep, batch, b.root)
@@ -86,7 +93,7 @@ func build(f lake.Field, def, rep int16, batch *Batch, root *Builder) *Builder {
 // Leaves are the primitive builders at and below this one, in the order Parquet wants them.
 func (b *Builder) Leaves() []*Builder { return b.leaves }
 
-// Repeated says whether the column is inside a list.
+// Repeated says whether the column is inside a list or map.
 func (b *Builder) Repeated() bool { return b.repeated }
 
 // Reset forgets the values of a batch and keeps the memory.
@@ -125,9 +132,25 @@ func (b *Builder) absent(level int16) {
 	}
 }
 
+// AppendMap adds a map of n entries. The caller appends exactly n values to each of the builders returned, no null to that
+// of the keys.
+func (b *Builder) AppendMap(n int) (key, value *Builder) {
+	if b.key == nil {
+		panic(fmt.Sprintf("BUG: map appended to column %q of kind %d", b.Field.Name, b.Field.Type.Kind))
+	}
+	if n == 0 {
+		b.absent(b.level)
+	} else {
+		b.key.start(b.rep, b.listLevel)
+		b.elem.start(b.rep, b.listLevel)
+	}
+	b.rep = b.nextRep
+	return b.key, b.elem
+}
+
 // AppendList adds a list of n elements. The caller appends exactly n values to the builder returned.
 func (b *Builder) AppendList(n int) *Builder {
-	if b.elem == nil {
+	if b.elem == nil || b.key != nil {
 		panic(fmt.Sprintf("BUG: list appended to column %q of kind %d", b.Field.Name, b.Field.Type.Kind))
 	}
 	if n == 0 {

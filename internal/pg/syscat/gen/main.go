@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-var catalogs = []string{"pg_database", "pg_tablespace", "pg_namespace", "pg_class", "pg_attribute", "pg_type", "pg_enum", "pg_inherits", "pg_range"}
+var catalogs = []string{"pg_database", "pg_tablespace", "pg_namespace", "pg_class", "pg_attribute", "pg_type", "pg_enum", "pg_inherits", "pg_range", "pg_proc"}
 
 func main() {
 	var b bytes.Buffer
