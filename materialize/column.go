@@ -120,7 +120,7 @@ func planColumn(cat *schema.Catalogs, col schema.Column, p *columnState, o types
 	st := columnState{Num: col.Num, Type: col.Type, Typmod: col.Typmod, Enum: cat.EnumLabels(col.Type)}
 	if p != nil {
 		next := *lastID + 1
-		m, err := o.Map(cat, col.Source(), &p.Field.Type, &next)
+		m, err := o.Map(cat, col.Name, col.Source(), &p.Field.Type, &next)
 		if err != nil {
 			return st, nil, err
 		}
@@ -132,7 +132,7 @@ func planColumn(cat *schema.Catalogs, col schema.Column, p *columnState, o types
 	}
 	id := *lastID + 1
 	next := id + 1
-	m, err := o.Map(cat, col.Source(), nil, &next)
+	m, err := o.Map(cat, col.Name, col.Source(), nil, &next)
 	if err != nil {
 		return st, nil, err
 	}

@@ -149,7 +149,7 @@ func (c *cut) job(p *tablePlan) *job {
 			return renamed(p, t)
 		}
 		return &job{plan: p, table: t, rewrite: true} // what the plan could not say is understood again
-	case resync || p.cols.change == reencode || t.state.Encoders != encodersVersion:
+	case resync || p.cols.change == reencode || t.state.Encoders != encodersVersion || p.policy != t.state.Policy && len(t.state.OutOfRange) > 0:
 		return &job{plan: p, table: t, rewrite: true}
 	case p.cols.change == metadata || p.name != t.name || !sameLeaves(p, t) || c.touched(p):
 		return &job{plan: p, table: t}

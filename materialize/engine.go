@@ -21,6 +21,7 @@ import (
 	"github.com/tarn-db/tarn/materialize/lake"
 	"github.com/tarn-db/tarn/materialize/schema"
 	"github.com/tarn-db/tarn/materialize/toast"
+	"github.com/tarn-db/tarn/materialize/types"
 )
 
 // Pages is the page store at a cut. Its reads are safe for concurrent use while no record is applied.
@@ -42,6 +43,8 @@ type Options struct {
 	Publisher lake.Publisher
 	// Exclude says which tables the configuration keeps out of the lake; nil keeps none out.
 	Exclude func(lake.TableName) bool
+	// Types says what the configuration wants of a table's values; nil wants nothing. LCMonetary is not asked of it.
+	Types func(lake.TableName) types.Options
 	// ToastDir is a local folder for the TOAST index, which may vanish between runs.
 	ToastDir string
 	// Fatal is called when that folder cannot be written any more, as with a full disk: it ends the process. Nothing
@@ -257,9 +260,10 @@ type TableStatus struct {
 	Error       string // why it is excluded or in error
 	LeftOut     []LeftOut
 	OutOfRange  []OutOfRange
+	Clamped     bool // those values are the nearest ones that the lake can hold, where there is one, and not null
 }
 
-// OutOfRange is a column with values that the lake's type cannot hold, such as an infinite date: they are null there.
+// OutOfRange is a column with values that the lake's type cannot hold, such as an infinite date.
 type OutOfRange struct {
 	Column string
 	Values int64 // written since the table was last written whole
@@ -279,7 +283,7 @@ func (e *Engine) setStatus(lsn pg.LSN) {
 		there[t.id] = e.upkeepOf[t.id]
 		s := TableStatus{
 			ID: t.id, Upkeep: there[t.id],
-			Name: t.name.String(), Parts: t.name, State: "live", LSN: lsn, DeleteFiles: len(t.deletes), LeftOut: t.state.LeftOut, OutOfRange: t.state.outOfRange(),
+			Name: t.name.String(), Parts: t.name, State: "live", LSN: lsn, DeleteFiles: len(t.deletes), LeftOut: t.state.LeftOut, OutOfRange: t.state.outOfRange(), Clamped: t.state.Policy == types.Clamp,
 		}
 		if t.state.Error != "" {
 			s.State, s.Error, s.LSN = "error", t.state.Error, t.state.ErrorAt

@@ -34,6 +34,7 @@ type tablePlan struct {
 	cat    *schema.Catalogs
 	leaves []leafPlan
 	cols   columns
+	policy types.OutOfRange
 	err    error // why it cannot be published at this cut
 }
 
@@ -134,7 +135,12 @@ func (e *Engine) planTable(p *tablePlan) error {
 		prev = published{t.state.Columns, t.state.LeftOut, t.schema.LastColumnID}
 	}
 	var err error
-	p.cols, err = planColumns(p.cat, p.rel, prev, types.Options{LCMonetary: e.lcMonetary}, func(name string) []byte { return missingIn(rels, name) })
+	var o types.Options
+	if e.opts.Types != nil {
+		o = e.opts.Types(p.name)
+	}
+	o.LCMonetary, p.policy = e.lcMonetary, o.OutOfRange
+	p.cols, err = planColumns(p.cat, p.rel, prev, o, func(name string) []byte { return missingIn(rels, name) })
 	return err
 }
 

@@ -33,11 +33,15 @@ type encoder struct {
 	tids    *tidset.Builder
 	xacts   cachedTransactions
 	deleted map[*liveFile]*roaring.Bitmap
-	moved   int64   // rows of compacted files that were written again
-	gone    int64   // rows of compacted files that are no more
-	nulled  []int64 // by column: new values that the lake's type cannot hold
+	moved   int64 // rows of compacted files that were written again
+	gone    int64 // rows of compacted files that are no more
 	sealed  []sealedFile
+	// outOfRange counts, by column, new values that the lake's type cannot hold.
+	outOfRange []int64
 }
+
+// errRefused is a value under the policy types.Refuse.
+var errRefused = &types.ValueError{Reason: "the lake's type cannot hold the value, and out_of_range of the table's rule is error: change one of them and resync the table"}
 
 // sealedFile is a data file that is durable and in no publication yet.
 type sealedFile struct {
@@ -66,7 +70,7 @@ func (w *tableWork) newEncoder(ctx context.Context, lp *leafPlan) (*encoder, err
 		w: w, lp: lp, desc: tuple.NewDesc(attrs), values: make([]tuple.Datum, len(attrs)),
 		deleted: map[*liveFile]*roaring.Bitmap{}, xacts: cachedTransactions{Transactions: w.e.pages},
 	}
-	enc.nulled = make([]int64, len(w.plan.cols.states))
+	enc.outOfRange = make([]int64, len(w.plan.cols.states))
 	enc.env.Toast, enc.env.Most = &detoaster{ctx: ctx, w: w, lp: lp}, w.e.valueBytes()
 	for i := range w.plan.cols.states {
 		name := w.plan.cols.states[i].Field.Name
@@ -161,8 +165,13 @@ func (enc *encoder) row(ctx context.Context, tid pg.TID, t pg.HeapTuple, moved b
 		if err := c.codec.Append(&enc.env, enc.values[c.attr], c.builder); err != nil {
 			return fmt.Errorf("column %q: %w", enc.w.plan.cols.states[i].Field.Name, err)
 		}
-		if !moved {
-			enc.nulled[i] += c.builder.OutOfRange - before
+		if n := c.builder.OutOfRange - before; n > 0 {
+			if enc.w.plan.policy == types.Refuse {
+				return fmt.Errorf("column %q: %w", enc.w.plan.cols.states[i].Field.Name, errRefused)
+			}
+			if !moved {
+				enc.outOfRange[i] += n
+			}
 		}
 	}
 	if err := enc.tids.Add(tid, t.Xmin()); err != nil {
@@ -180,7 +189,7 @@ func (enc *encoder) row(ctx context.Context, tid pg.TID, t pg.HeapTuple, moved b
 func (enc *encoder) start() error {
 	e := enc.w.e
 	out, err := datafile.NewWriter(datafile.Options{
-		Schema: enc.w.plan.cols.schema, TargetBytes: e.fileBytes, RowGroupBytes: e.fileBytes / 2, BatchBytes: e.fileBytes / 2,
+		Schema: enc.w.plan.cols.schema, TargetBytes: e.fileBytes, RowGroupBytes: e.fileBytes / 2, BatchBytes: e.fileBytes / 2, Clamp: enc.w.plan.policy == types.Clamp,
 	}, &enc.buf)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/materialize/lake"
+	"github.com/tarn-db/tarn/materialize/types"
 )
 
 // stateVersion is written in every state; a newer one is refused.
@@ -23,11 +24,13 @@ type tableState struct {
 	Columns  []columnState `json:"columns"`
 	LeftOut  []LeftOut     `json:"left_out,omitempty"`
 	Leaves   []leafState   `json:"leaves"`
-	// OutOfRange counts, by attnum of the root, values written as null because the lake's type cannot hold them, since
-	// the table was last written whole.
+	// OutOfRange counts, by attnum of the root, values that the lake's type cannot hold, since the table was last
+	// written whole.
 	OutOfRange map[int16]int64 `json:"out_of_range,omitempty"`
-	Error      string          `json:"error,omitempty"`    // why the table no longer moves
-	ErrorAt    pg.LSN          `json:"error_at,omitempty"` // the last good LSN
+	// Policy is what became of them.
+	Policy  types.OutOfRange `json:"policy,omitempty"`
+	Error   string           `json:"error,omitempty"`    // why the table no longer moves
+	ErrorAt pg.LSN           `json:"error_at,omitempty"` // the last good LSN
 	// FromPlan: the error came from the catalogs and ends when they change; otherwise only a resync ends it.
 	FromPlan bool `json:"from_plan,omitempty"`
 }

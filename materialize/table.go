@@ -90,7 +90,7 @@ type tableWork struct {
 	blocks  int64
 	moved   int64   // rows of compacted files that were written again
 	done    int64   // blocks copied, for progress
-	nulled  []int64 // by column of the plan: new values that the lake's type cannot hold
+	beyond  []int64 // by column of the plan: new values that the lake's type cannot hold
 
 	newDeletes    []lake.PositionDeletes
 	removeData    []*liveFile
@@ -100,7 +100,7 @@ type tableWork struct {
 // begin sorts leaves into kept, copied and gone.
 func (w *tableWork) begin() {
 	w.added, w.deletes, w.compact = map[pg.OID][]*liveFile{}, map[*liveFile]*roaring.Bitmap{}, map[*liveFile]bool{}
-	w.nulled = make([]int64, len(w.plan.cols.states))
+	w.beyond = make([]int64, len(w.plan.cols.states))
 	if w.old == nil {
 		w.id, w.uuid = lake.TableID{DB: w.plan.key.db, Rel: w.plan.key.rel, Incarnation: w.c.at.LSN}, newUUID()
 		w.copied = w.plan.leaves
@@ -260,8 +260,8 @@ func (w *tableWork) finish(ctx context.Context, enc *encoder, blocks int64) erro
 	w.rowsIn -= enc.moved
 	w.moved += enc.moved
 	w.rowsOut += enc.gone
-	for i, n := range enc.nulled {
-		w.nulled[i] += n
+	for i, n := range enc.outOfRange {
+		w.beyond[i] += n
 	}
 	for _, s := range enc.sealed {
 		w.added[enc.lp.Rel] = append(w.added[enc.lp.Rel], s.live)
@@ -296,7 +296,7 @@ func pageError(err error) error {
 // result describes the change, and how the engine's view follows it.
 func (w *tableWork) result() *tableResult {
 	w.took = time.Since(w.began)
-	st := tableState{Version: stateVersion, Encoders: encodersVersion, Columns: w.plan.cols.states, LeftOut: w.plan.cols.leftOut, OutOfRange: w.outOfRange()}
+	st := tableState{Version: stateVersion, Encoders: encodersVersion, Columns: w.plan.cols.states, LeftOut: w.plan.cols.leftOut, OutOfRange: w.outOfRange(), Policy: w.plan.policy}
 	for _, lp := range w.plan.leaves {
 		st.Leaves = append(st.Leaves, lp.leafState)
 	}
@@ -317,10 +317,10 @@ func (w *tableWork) result() *tableResult {
 	return &tableResult{change: ch, rowsIn: w.rowsIn, blocks: w.blocks, apply: func(ctx context.Context) error { return w.apply(ctx, ch, st) }}
 }
 
-// outOfRange adds what this cut wrote as null to what earlier ones did, unless they left nothing in the lake.
+// outOfRange adds what this cut had no place for to what earlier ones did, unless they left nothing in the lake.
 func (w *tableWork) outOfRange() map[int16]int64 {
 	sum := map[int16]int64{}
-	for i, n := range w.nulled {
+	for i, n := range w.beyond {
 		num := w.plan.cols.states[i].Num
 		if w.old != nil && len(w.keep) > 0 {
 			n += w.old.state.OutOfRange[num]

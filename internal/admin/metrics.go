@@ -49,6 +49,7 @@ var (
 	descRows        = desc("tarn_lake_rows", "Rows of all tables in the lake.")
 	descDataFiles   = desc("tarn_lake_data_files", "Live data files of all tables.")
 	descDeleteFiles = desc("tarn_lake_delete_files", "Live delete files of all tables.")
+	descOutOfRange  = desc("tarn_lake_values_out_of_range", "Values of all tables that Iceberg's types cannot hold, since each was last written whole.")
 	descLastPublish = desc("tarn_last_publication_timestamp_seconds", "When the last publication was made, as Unix time; 0 before the first.")
 )
 
@@ -107,13 +108,16 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 
 func collectTables(tables []Table, gauge func(*prometheus.Desc, float64, ...string)) {
 	states := map[TableState]int{TableCopying: 0, TableLive: 0, TableExcluded: 0, TableError: 0}
-	var rows int64
+	var rows, outOfRange int64
 	var data, deletes int
 	for _, t := range tables {
 		states[t.State]++
 		rows += t.Rows
 		data += t.DataFiles
 		deletes += t.DeleteFiles
+		for _, n := range t.OutOfRange {
+			outOfRange += n
+		}
 	}
 	for st, n := range states {
 		gauge(descTables, float64(n), string(st))
@@ -121,6 +125,7 @@ func collectTables(tables []Table, gauge func(*prometheus.Desc, float64, ...stri
 	gauge(descRows, float64(rows))
 	gauge(descDataFiles, float64(data))
 	gauge(descDeleteFiles, float64(deletes))
+	gauge(descOutOfRange, float64(outOfRange))
 }
 
 func truth(b bool) float64 {

@@ -120,9 +120,11 @@ type Table struct {
 	Manifests   int        `json:"manifests"`
 	// MetadataBytes are those of metadata.json and the current manifests.
 	MetadataBytes int64  `json:"metadata_bytes"`
-	LSN           pg.LSN `json:"lsn"`   // of the publication that last changed it
-	Error         string `json:"error"` // why it is excluded or in error, or which columns are left out and which have values out of range
-	Code          string `json:"code"`  // of Error when the state is error
+	LSN           pg.LSN `json:"lsn"` // of the publication that last changed it
+	// OutOfRange counts, by column, values that Iceberg's types cannot hold, since the table was last written whole.
+	OutOfRange map[string]int64 `json:"out_of_range"`
+	Error      string           `json:"error"` // why it is excluded or in error, or which columns are left out and which have values out of range
+	Code       string           `json:"code"`  // of Error when the state is error
 
 	Upkeep TableUpkeep `json:"upkeep"`
 }

@@ -217,7 +217,38 @@ func (w *walker) rules(n ast.Node) error {
 			if err := w.checkKey(p.Key, "tables[]", key); err != nil {
 				return err
 			}
-			if err := w.scalar(p.Value, key, i); err != nil {
+			var err error
+			if key == "columns" {
+				err = w.columns(p.Value, i)
+			} else {
+				err = w.scalar(p.Value, key, i)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// columns takes what a rule says of columns: a mapping of their names to mappings.
+func (w *walker) columns(n ast.Node, table int) error {
+	const fix = `write columns: {name: {type: "decimal(18,2)"}}`
+	pairs, ok := members(n)
+	if !ok {
+		return w.fail(n, "columns of a rule in tables holds no mapping", fix)
+	}
+	for _, p := range pairs {
+		settings, ok := members(p.Value)
+		if !ok {
+			return w.fail(p.Value, "column "+keyName(p.Key)+" of a rule in tables holds no mapping", fix)
+		}
+		for _, s := range settings {
+			key := keyName(s.Key)
+			if err := w.checkKey(s.Key, "tables[].columns.", key); err != nil {
+				return err
+			}
+			if err := w.scalar(s.Value, columnsKey+keyName(p.Key)+"."+key, table); err != nil {
 				return err
 			}
 		}

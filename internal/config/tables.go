@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,8 +16,10 @@ type Rule struct {
 	Readers       []string // engines that will read the table; empty for any
 	PartitionBy   []string
 	SortBy        []string
-	OutOfRange    string // what becomes of values Iceberg cannot hold: "null"
-	VersionHint   bool   // engines may read the table by its folder, without a catalog
+	OutOfRange    string             // what becomes of values Iceberg cannot hold: null, clamp or error
+	Numeric       Numeric            // of numerics without a precision that Iceberg's decimal can hold
+	Columns       map[string]Numeric // of numerics in columns, by name
+	VersionHint   bool               // engines may read the table by its folder, without a catalog
 
 	where string
 }
@@ -159,14 +162,46 @@ func (c *Config) setRule(e entry) error {
 	case "partition_by", "sort_by":
 		err = fmt.Errorf("%s is not supported yet, remove it", e.key)
 	case "out_of_range":
-		if r.OutOfRange = e.value(); r.OutOfRange != "null" {
-			err = fmt.Errorf("only null is supported yet, write null or remove it")
+		if r.OutOfRange = e.value(); r.OutOfRange != "null" && r.OutOfRange != "clamp" && r.OutOfRange != "error" {
+			err = fmt.Errorf("write null, clamp or error")
 		}
+	case "numeric":
+		r.Numeric, err = parseNumeric(e.value())
+	default: // columns.NAME.type
+		var n Numeric
+		if n, err = parseNumeric(e.value()); r.Columns == nil {
+			r.Columns = map[string]Numeric{}
+		}
+		r.Columns[strings.TrimSuffix(strings.TrimPrefix(e.key, columnsKey), ".type")] = n
 	}
 	if err != nil {
 		return &Error{Where: e.where, What: fmt.Sprintf("%s of a rule in tables is %q", e.key, strings.Join(e.values, ", ")), Fix: err.Error()}
 	}
 	return nil
+}
+
+// columnsKey begins the keys of a rule's columns.
+const columnsKey = "columns."
+
+// Numeric is what a numeric is given as in the lake: the zero value is text.
+type Numeric struct{ Precision, Scale int }
+
+var decimalType = regexp.MustCompile(`^decimal\(\s*([0-9]{1,2})\s*,\s*([0-9]{1,2})\s*\)$`)
+
+// parseNumeric reads string or decimal(precision, scale).
+func parseNumeric(v string) (n Numeric, err error) {
+	if v == "string" {
+		return n, nil
+	}
+	m := decimalType.FindStringSubmatch(v)
+	if m != nil {
+		n.Precision, _ = strconv.Atoi(m[1])
+		n.Scale, _ = strconv.Atoi(m[2])
+	}
+	if n.Precision < 1 || n.Precision > 38 || n.Scale > n.Precision {
+		return Numeric{}, fmt.Errorf("write string or decimal(p,s), p from 1 to 38 and s from 0 to p")
+	}
+	return n, nil
 }
 
 var readers = []string{"spark", "trino", "duckdb", "pyiceberg"}

@@ -78,7 +78,7 @@ func newNarrow(b *testing.B) *narrow {
 		{"id", 20, -1, 8, 'd'}, {"n", 23, -1, 4, 'i'}, {"t", 25, -1, -1, 'i'}, {"amount", 1700, 12<<16 + 2 + 4, -1, 'i'}, {"at", 1184, -1, 8, 'd'}, {"doc", 3802, -1, -1, 'i'},
 	} {
 		next := 100
-		m, err := types.Options{}.Map(narrowTypes{}, types.Source{Type: c.oid, Typmod: c.typmod}, nil, &next)
+		m, err := types.Options{}.Map(narrowTypes{}, c.name, types.Source{Type: c.oid, Typmod: c.typmod}, nil, &next)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -31,6 +31,8 @@ type Options struct {
 	// DeltaIntegers encodes integers, dates and times that have no dictionary as DELTA_BINARY_PACKED. It halves sorted
 	// keys, but Iceberg's vectorized reader in Spark cannot read it before Iceberg 1.8.
 	DeltaIntegers bool
+	// Clamp is column.Batch.Clamp.
+	Clamp bool
 }
 
 // DefaultCreatedBy is the footer's created_by.
@@ -128,7 +130,7 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 // NewWriter begins a file on sink, which is written front to back and never closed.
 func NewWriter(opts Options, sink io.Writer) (*Writer, error) {
 	opts = opts.withDefaults()
-	w := &Writer{opts: opts, sink: countingWriter{w: sink}}
+	w := &Writer{opts: opts, sink: countingWriter{w: sink}, batch: column.Batch{Clamp: opts.Clamp}}
 	var err error
 	if w.schema, err = newSchema(opts.Schema); err != nil {
 		return nil, err

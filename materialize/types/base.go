@@ -105,10 +105,8 @@ var (
 	float8Codec = fixed(8, func(v []byte, b *column.Builder) { b.AppendDouble(math.Float64frombits(le.Uint64(v))) })
 	uuidCodec   = fixed(16, func(v []byte, b *column.Builder) { b.AppendFixed(v[:16]) })
 	xid8Codec   = fixed(8, func(v []byte, b *column.Builder) {
-		if x := le.Uint64(v); x <= math.MaxInt64 {
-			b.AppendInt64(int64(x))
-		} else {
-			b.AppendOutOfRange()
+		if x := le.Uint64(v); x <= math.MaxInt64 || b.Clamped() {
+			b.AppendInt64(int64(min(x, math.MaxInt64)))
 		}
 	})
 	byteaCodec = &codec{varlena: true, value: func(_ *Env, v []byte, b *column.Builder) error { b.AppendBytes(v); return nil }}

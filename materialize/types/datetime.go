@@ -27,8 +27,10 @@ const (
 var dateCodec = fixed(4, func(v []byte, b *column.Builder) {
 	days := int64(int32(le.Uint32(v))) + epochDays
 	if days < daysMin || days > daysMax {
-		b.AppendOutOfRange()
-		return
+		if !b.Clamped() {
+			return
+		}
+		days = min(max(days, daysMin), daysMax)
 	}
 	b.AppendInt32(int32(days))
 })
@@ -37,8 +39,10 @@ var dateCodec = fixed(4, func(v []byte, b *column.Builder) {
 var timestampCodec = fixed(8, func(v []byte, b *column.Builder) {
 	t := int64(le.Uint64(v))
 	if t < microsMin-epochMicros || t > microsMax-epochMicros {
-		b.AppendOutOfRange()
-		return
+		if !b.Clamped() {
+			return
+		}
+		t = min(max(t, microsMin-epochMicros), microsMax-epochMicros)
 	}
 	b.AppendInt64(t + epochMicros)
 })
@@ -47,8 +51,10 @@ var timestampCodec = fixed(8, func(v []byte, b *column.Builder) {
 var timeCodec = fixed(8, func(v []byte, b *column.Builder) {
 	t := int64(le.Uint64(v))
 	if t < 0 || t >= dayMicros {
-		b.AppendOutOfRange()
-		return
+		if !b.Clamped() {
+			return
+		}
+		t = min(max(t, 0), dayMicros-1)
 	}
 	b.AppendInt64(t)
 })

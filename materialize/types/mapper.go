@@ -15,7 +15,9 @@ type mapper struct {
 	nextID    *int
 	depth     int
 	shape     strings.Builder
-	composite bool // there is a composite at or inside the type
+	composite bool     // there is a composite at or inside the type
+	numeric   bool     // there is a numeric
+	as        *Numeric // what the column's rule wants of it; nil: nothing
 }
 
 // Limits of what one column may become: chains of domains, arrays and composites, which a damaged catalog could make endless,

@@ -2,6 +2,7 @@ package types
 
 import (
 	"encoding/binary"
+	"math/big"
 	"math/bits"
 
 	"github.com/tarn-db/tarn/materialize/datafile/column"
@@ -118,10 +119,25 @@ var fourDigitTable = func() (t [40000]byte) {
 
 func fourDigits(d uint64) []byte { return fourDigitTable[4*d : 4*d+4] }
 
-// mapNumeric follows the column's numeric(precision, scale), which typmod packs (make_numeric_typmod).
+// mapNumeric follows the column's numeric(precision, scale), which typmod packs (make_numeric_typmod), or what was asked for.
 func (m *mapper) mapNumeric(typmod int32) (lake.Type, *codec) {
-	if typmod < 4 {
+	m.numeric = true
+	want := m.Numeric
+	if m.as != nil {
+		want = *m.as
+	} else if p, s := declaredNumeric(typmod); p > 0 {
+		return decimalType(p, s), decimalCodec(p, s, false)
+	}
+	if want.Precision == 0 {
 		return stringType(), numericTextCodec
+	}
+	return decimalType(want.Precision, want.Scale), decimalCodec(want.Precision, want.Scale, true)
+}
+
+// declaredNumeric is the decimal that holds what a typmod allows; 0 if none does.
+func declaredNumeric(typmod int32) (precision, scale int) {
+	if typmod < 4 {
+		return 0, 0
 	}
 	p := int((typmod-4)>>16) & 0xFFFF
 	s := int((typmod-4)&0x7FF^1024) - 1024
@@ -131,10 +147,17 @@ func (m *mapper) mapNumeric(typmod int32) (lake.Type, *codec) {
 	case s > p:
 		p = s
 	}
-	if p > 38 {
-		return stringType(), numericTextCodec
+	if p > precisionMax {
+		return 0, 0
 	}
-	return lake.Type{Kind: lake.Decimal, Precision: p, Scale: s}, decimalCodec(p, s)
+	return p, s
+}
+
+// precisionMax is Iceberg's.
+const precisionMax = 38
+
+func decimalType(p, s int) lake.Type {
+	return lake.Type{Kind: lake.Decimal, Precision: p, Scale: s}
 }
 
 var numericTextCodec = &codec{varlena: true, value: func(_ *Env, v []byte, b *column.Builder) error {
@@ -146,41 +169,84 @@ var numericTextCodec = &codec{varlena: true, value: func(_ *Env, v []byte, b *co
 	return nil
 }}
 
-// decimalCodec gives the unscaled value in as few bytes as the precision needs.
-func decimalCodec(precision, scale int) *codec {
-	width := column.DecimalBytes(precision)
+// decimalCodec gives the unscaled value in as few bytes as the precision needs. asked: the type is not the column's own, so
+// that values may not fit it.
+func decimalCodec(precision, scale int, asked bool) *codec {
 	maxHi, maxLo := pow10(precision)
 	return &codec{varlena: true, value: func(_ *Env, v []byte, b *column.Builder) error {
 		n, err := parseNumeric(v)
 		if err != nil {
 			return err
 		}
-		if n.special != 0 {
-			b.AppendOutOfRange()
-			return nil
+		hi, lo, ok := uint64(0), uint64(0), false
+		if n.special == 0 {
+			hi, lo, ok = n.unscaled(scale)
+			ok = ok && (hi < maxHi || hi == maxHi && lo < maxLo)
+			if !ok && !asked {
+				return &ValueError{Reason: "numeric " + string(n.appendTo(nil)) + " is wider than its column"}
+			}
 		}
-		hi, lo, ok := n.unscaled(scale)
-		if !ok || hi > maxHi || hi == maxHi && lo >= maxLo {
-			return &ValueError{Reason: "numeric " + string(n.appendTo(nil)) + " is wider than its column"}
+		if !ok {
+			if n.special == 'n' { // no number is near NaN
+				b.AppendOutOfRange()
+				return nil
+			}
+			if !b.Clamped() {
+				return nil
+			}
+			hi, lo = n.nearest(precision, scale)
 		}
-		if n.negative {
+		if n.negative || n.special == '-' {
 			var borrow uint64
 			lo, borrow = bits.Sub64(0, lo, 0)
 			hi, _ = bits.Sub64(0, hi, borrow)
 		}
-		switch {
-		case precision <= 9:
-			b.AppendInt32(int32(lo))
-		case precision <= 18:
-			b.AppendInt64(int64(lo))
-		default:
-			var buf [16]byte
-			binary.BigEndian.PutUint64(buf[:], hi)
-			binary.BigEndian.PutUint64(buf[8:], lo)
-			b.AppendFixed(buf[16-width:])
-		}
+		appendDecimal(b, precision, hi, lo)
 		return nil
 	}}
+}
+
+// appendDecimal adds an unscaled value in two's complement.
+func appendDecimal(b *column.Builder, precision int, hi, lo uint64) {
+	switch {
+	case precision <= 9:
+		b.AppendInt32(int32(lo))
+	case precision <= 18:
+		b.AppendInt64(int64(lo))
+	default:
+		var buf [16]byte
+		binary.BigEndian.PutUint64(buf[:], hi)
+		binary.BigEndian.PutUint64(buf[8:], lo)
+		b.AppendFixed(buf[16-column.DecimalBytes(precision):])
+	}
+}
+
+// nearest is |n| * 10^scale rounded as Postgres rounds, half away from zero, and at most what the precision holds.
+func (n *numeric) nearest(precision, scale int) (hi, lo uint64) {
+	hi, lo = pow10(precision)
+	lo, borrow := bits.Sub64(lo, 1, 0)
+	hi -= borrow
+	if n.special != 0 || n.weight > precisionMax/4+1 {
+		return hi, lo
+	}
+	ten := func(p int) *big.Int { return new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(p)), nil) }
+	most := new(big.Int).Sub(ten(precision), big.NewInt(1))
+	sum, stored := new(big.Int), len(n.digits)/2
+	for i := range stored {
+		sum.Add(sum.Mul(sum, big.NewInt(10000)), new(big.Int).SetUint64(n.digit(i)))
+	}
+	// sum counts 10^(4*(weight+1-stored)).
+	if shift := 4*(n.weight+1-stored) + scale; shift >= 0 {
+		sum.Mul(sum, ten(min(shift, 2*precisionMax)))
+	} else {
+		unit := ten(-shift)
+		sum.Add(sum, new(big.Int).Rsh(unit, 1)).Quo(sum, unit)
+	}
+	if sum.Cmp(most) >= 0 {
+		return hi, lo
+	}
+	low := new(big.Int).And(sum, new(big.Int).SetUint64(^uint64(0)))
+	return sum.Rsh(sum, 64).Uint64(), low.Uint64()
 }
 
 // pow10 is 10^n for n up to 38.

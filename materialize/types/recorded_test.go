@@ -75,7 +75,7 @@ type builtins struct{}
 // mapped is the type and codec of a column that comes first in a new table.
 func mapped(r Resolver, src Source) (lake.Type, Codec, error) {
 	next := 2
-	m, err := Options{LCMonetary: "C"}.Map(r, src, nil, &next)
+	m, err := Options{LCMonetary: "C"}.Map(r, "v", src, nil, &next)
 	return m.Type, m.Codec, err
 }
 

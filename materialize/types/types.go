@@ -97,7 +97,26 @@ type Options struct {
 	// LCMonetary is the setting money is printed by. Only C, POSIX and en_US are known; with another one, or none,
 	// money columns are left out.
 	LCMonetary string
+	// OutOfRange is what becomes of values that Iceberg's types cannot hold; they are counted in any case.
+	OutOfRange OutOfRange
+	// Numeric is what a numeric becomes that declares no precision, or one that Iceberg's decimal cannot hold.
+	Numeric Numeric
+	// Columns says it of any numeric in a column, by the column's name.
+	Columns map[string]Numeric
 }
+
+// OutOfRange is a policy for values that Iceberg's types cannot hold.
+type OutOfRange uint8
+
+// The policies.
+const (
+	Null   OutOfRange = iota // they are null
+	Clamp                    // they are the nearest value that there is; null where none is nearest, as for NaN
+	Refuse                   // they put their table in error
+)
+
+// Numeric is what a numeric is given as: the zero value is text, exact to the digit.
+type Numeric struct{ Precision, Scale int }
 
 // Unsupported says why a column has to be left out of the lake.
 type Unsupported struct{ Reason string }
@@ -122,15 +141,29 @@ type Mapping struct {
 	Shape string
 }
 
-// Map finds what a column becomes. Members of a nested type keep the field ids they have in prev, the column's type until
+// NoNumericError: Options.Columns has a column that is no numeric, nor has one inside.
+type NoNumericError struct{ Column string }
+
+func (e *NoNumericError) Error() string {
+	return fmt.Sprintf("a rule in tables gives column %q the type of a numeric, which it is not: take it out of columns", e.Column)
+}
+
+// Map finds what a column of that name becomes. Members of a nested type keep the field ids they have in prev, the column's type until
 // now, if there was one; others get ids from *nextID on, which is moved past them: a list's element first, then what is inside
 // the element; a struct's members in order, each followed by what is inside it. Attributes of composites are told by their
 // numbers. The error is an *Unsupported if the column has to be left out.
-func (o Options) Map(r Resolver, src Source, prev *lake.Type, nextID *int) (Mapping, error) {
+func (o Options) Map(r Resolver, column string, src Source, prev *lake.Type, nextID *int) (Mapping, error) {
 	m := mapper{Options: o, resolver: r, nextID: nextID}
+	as, declared := o.Columns[column]
+	if declared {
+		m.as = &as
+	}
 	t, c, err := m.mapType(src, prev)
 	if err != nil {
 		return Mapping{}, err
+	}
+	if declared && !m.numeric {
+		return Mapping{}, &NoNumericError{Column: column}
 	}
 	out := Mapping{Type: t, Codec: c, Shape: m.shape.String()}
 	if m.composite {

@@ -354,7 +354,7 @@ func TestLeftOut(t *testing.T) {
 		var oid pg.OID
 		fmt.Sscan(one(t, conn, "select '"+name+"'::regtype::oid"), &oid)
 		next := 2
-		m, err := Options{}.Map(cat, Source{Type: oid, Typmod: -1}, nil, &next)
+		m, err := Options{}.Map(cat, "v", Source{Type: oid, Typmod: -1}, nil, &next)
 		var u *Unsupported
 		if !errors.As(err, &u) || m.Codec != nil {
 			t.Errorf("%s: %v", name, err)

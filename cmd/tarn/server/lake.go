@@ -4,14 +4,19 @@ import (
 	"context"
 	"path/filepath"
 
+	"github.com/tarn-db/tarn/internal/config"
 	"github.com/tarn-db/tarn/materialize"
 	"github.com/tarn-db/tarn/materialize/lake"
+	"github.com/tarn-db/tarn/materialize/types"
 )
 
 // readLake makes an engine from what is published, and of this process the lake's writer.
 func (s *Server) readLake(ctx context.Context) error {
 	eng, err := materialize.New(ctx, materialize.Options{
 		Store: s.store, Publisher: s.cat, Exclude: func(n lake.TableName) bool { return s.cfg.Tables.For(n.Database, n.Namespace, n.Name).Exclude },
+		Types: func(n lake.TableName) types.Options {
+			return typeOptions(s.cfg.Tables.For(n.Database, n.Namespace, n.Name))
+		},
 		ToastDir: filepath.Join(s.cfg.DataDir, "toast"), Fatal: s.fatal, MemoryBytes: s.lakeMemory(), Archive: s.archive, Copying: s.copying(), Logger: s.log,
 	})
 	if err != nil {
@@ -21,6 +26,21 @@ func (s *Server) readLake(ctx context.Context) error {
 	s.eng, s.lakeOpen = eng, true
 	s.mu.Unlock()
 	return nil
+}
+
+// typeOptions is what a rule wants of a table's values.
+func typeOptions(r config.Rule) types.Options {
+	o := types.Options{Numeric: types.Numeric(r.Numeric), Columns: map[string]types.Numeric{}}
+	switch r.OutOfRange {
+	case "clamp":
+		o.OutOfRange = types.Clamp
+	case "error":
+		o.OutOfRange = types.Refuse
+	}
+	for name, n := range r.Columns {
+		o.Columns[name] = types.Numeric(n)
+	}
+	return o
 }
 
 // closeLake lets go of the engine's local files. What it knows of the tables is shown on.

@@ -125,7 +125,11 @@ func tableNote(t materialize.TableStatus) string {
 		for i, c := range t.OutOfRange {
 			columns[i] = fmt.Sprintf("%s (%d)", c.Column, c.Values)
 		}
-		notes = append(notes, "values out of Iceberg's range, written as null: "+strings.Join(columns, "; "))
+		as := "null"
+		if t.Clamped {
+			as = "the nearest it holds"
+		}
+		notes = append(notes, "values out of Iceberg's range, written as "+as+": "+strings.Join(columns, "; "))
 	}
 	return strings.Join(notes, "; ")
 }

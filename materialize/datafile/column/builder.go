@@ -11,6 +11,8 @@ import (
 // Batch is what the builders of one table share.
 type Batch struct {
 	Full bool // a builder's variable-length bytes passed the limit: write the batch out at the row's end
+	// Clamp has values that Iceberg's types cannot hold added as the nearest ones that they can, where there is one.
+	Clamp bool
 }
 
 // BytesMax is the size of one column's variable-length values after which Batch.Full is set.
@@ -24,7 +26,7 @@ const BytesMax = 8 << 20
 type Builder struct {
 	Field lake.Field
 	// OutOfRange counts, in the top-level builder, values of the column that Iceberg has no room for, such as infinite
-	// dates, nested ones too; they were added as nulls. Reset does not reset it.
+	// dates, nested ones too; they were added as nulls or nearest values. Reset does not reset it.
 	OutOfRange int64
 
 	*Leaf                // primitive types
@@ -120,6 +122,17 @@ func (b *Builder) AppendNull() {
 func (b *Builder) AppendOutOfRange() {
 	b.root.OutOfRange++
 	b.AppendNull()
+}
+
+// Clamped counts a value that Iceberg's type cannot hold. If it says true the caller adds the nearest one that it can;
+// otherwise a null was added.
+func (b *Builder) Clamped() bool {
+	if !b.batch.Clamp {
+		b.AppendOutOfRange()
+		return false
+	}
+	b.root.OutOfRange++
+	return true
 }
 
 // absent marks all leaves below as not there, at a definition level.
