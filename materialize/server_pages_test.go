@@ -14,7 +14,7 @@ func (s *server) RelMap(db pg.OID) map[pg.OID]pg.OID {
 	if db == 0 {
 		return map[pg.OID]pg.OID{1262: 1262}
 	}
-	return map[pg.OID]pg.OID{1259: 1259, 1249: 1249, 1247: 1247}
+	return map[pg.OID]pg.OID{1259: 1259, 1249: 1249, 1247: 1247, 1255: 1255}
 }
 
 func (s *server) Committed(x pg.XID) (bool, error) { return s.fate[x] == 'c', nil }

@@ -79,10 +79,10 @@ func newServer(t testing.TB) *server {
 	x := s.begin()
 	s.files[databaseFile] = &heapFile{created: s.lsn}
 	s.catalog(databaseFile, "pg_database", x, map[string]any{"oid": int(testDB), "datname": "app", "dattablespace": 1663, "encoding": 6, "datallowconn": 1})
-	for _, oid := range []pg.OID{1259, 1249, 1247, 2615, 3501, 2611} {
+	for _, oid := range []pg.OID{1259, 1249, 1247, 1255, 2615, 3501, 2611, 3541} {
 		s.files[catalogFile(oid)] = &heapFile{created: s.lsn}
 	}
-	for oid, name := range map[pg.OID]string{2615: "pg_namespace", 3501: "pg_enum", 2611: "pg_inherits"} {
+	for oid, name := range map[pg.OID]string{2615: "pg_namespace", 3501: "pg_enum", 2611: "pg_inherits", 3541: "pg_range"} {
 		s.catalog(catalogFile(1259), "pg_class", x, map[string]any{
 			"oid": int(oid), "relname": name, "relnamespace": 11, "relkind": int('r'), "relpersistence": int('p'), "relam": 2, "relfilenode": int(oid),
 		})

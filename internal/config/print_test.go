@@ -32,7 +32,7 @@ func TestDefaultTexts(t *testing.T) {
 // TestValues: each setting is there once, in the file's order, with its origin, and without its secret.
 func TestValues(t *testing.T) {
 	text := "store: s3://b/p\ns3: {secret_access_key: \"${KEY}\", session_token: tok-canary, endpoint: \"http://h:1\"}\n" +
-		"source: {url: \"postgres://r:${PW}@db/app\"}\ntables:\n  - match: \"a.b.*\"\n    readers: [spark, trino]\n"
+		"source: {url: \"postgres://r:${PW}@db/app\"}\ntables:\n  - match: \"a.b.*\"\n    readers: [spark, trino]\n    out_of_range: clamp\n    columns: {a.b: {type: \"decimal(18, 2)\"}}\n"
 	path := filepath.Join(t.TempDir(), "tarn.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -42,6 +42,9 @@ func TestValues(t *testing.T) {
 	c, err := Read(o)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if r := c.Tables.For("a", "b", "t"); r.OutOfRange != "clamp" || r.Columns["a.b"] != (Numeric{18, 2}) {
+		t.Errorf("rule %+v", r)
 	}
 	values := c.Values(o)
 	byKey := map[string]Value{}
@@ -67,6 +70,8 @@ func TestValues(t *testing.T) {
 		{"publish.interval", "1s", "default"},
 		{"tables[0].match", "a.b.*", "tarn.yaml:5"},
 		{"tables[0].readers", "[spark, trino]", "tarn.yaml:6"},
+		{"tables[0].out_of_range", "clamp", "tarn.yaml:7"},
+		{"tables[0].columns.a.b.type", "decimal(18, 2)", "tarn.yaml:8"},
 		{"PGHOST", "h", "environment"},
 		{"PGPASSWORD", "***", "environment"},
 		{"AWS_SECRET_ACCESS_KEY", "***", "environment"},

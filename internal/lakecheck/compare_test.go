@@ -23,26 +23,26 @@ var typesTable = []string{
 	`CREATE TYPE mood AS ENUM ('sad', 'it''s')`,
 	`CREATE DOMAIN small AS numeric(6,1)`,
 	`CREATE DOMAIN smaller AS small CHECK (VALUE > 0)`,
-	`CREATE TYPE pair AS (a int, b text)`,
+	`CREATE TYPE pair AS (a int, b text)`, `CREATE EXTENSION hstore`,
 	`CREATE TABLE types (b bool, i2 int2, i4 int4, i8 int8, o oid, f4 float4, f8 float8, n numeric(12,2), nneg numeric(5,-2),
 	 nsmall numeric(2,4), nfree numeric, nwide numeric(60,2), t text, vc varchar(10), c5 char(5), nm name, ba bytea, u uuid,
 	 d date, d2 date, tm time, ts timestamp, ts2 timestamp, tz timestamptz, iv interval, j json, jb jsonb, e mood, dm smaller,
 	 ip inet, bt bit(3), ttz timetz, ai int[], at text[], ats timestamptz[], an numeric(10,3)[], aiv interval[], au uuid[],
-	 "Odd ""name""" int, gone int, comp pair, r int4range)`,
+	 "Odd ""name""" int, gone int, comp pair, comps pair[], r int4range, sq int[][], h hstore, oc regclass)`,
 	`ALTER TABLE types DROP COLUMN gone`,
 	`INSERT INTO types VALUES (true, 1, 2, 3, 4, 0.1, 0.1, 1234567890.12, 12345, 0.0012, 1.500,
 	 123456789012345678901234567890123456789012.5, 'plain', 'v', 'ab', 'name', '\x00ff', '123456789abcdef0123456789abcdef0',
 	 '2024-02-29', '0001-01-01', '01:02:03.000004', '2024-02-29 01:02:03.000004', '0001-01-01',
 	 '1969-12-31 23:59:59.999999+00', '1 year 2 months -3 days 4 hours 5 microseconds', '{"b" : 1,  "a":2}', '{"b" : 1,  "a":2}',
 	 'sad', 5.5, '10.0.0.1', B'101', '01:02:03+02', '{1,NULL,3}', '{a,b;c,NULL,""}', '{2024-01-01 00:00:00+00}', '{1.5}',
-	 '{1 mon 2 days 00:00:00.000003}', '{00000000-0000-0000-0000-000000000001}', 1, '(1,x)', '[1,2)')`,
+	 '{1 mon 2 days 00:00:00.000003}', '{00000000-0000-0000-0000-000000000001}', 1, '(1,x)', '{"(1,x)",NULL}', '[1,2)', '{{1,2},{NULL,4}}', 'a=>1, b=>NULL', 'pg_class')`,
 	`INSERT INTO types VALUES (false, -32768, 2147483647, -9223372036854775808, 4294967295, 'NaN', '-0', -0.1, 'NaN', -0.0099,
 	 'NaN', -0.01, E'é "quoted"; 12:x\n\t\\', '', '', 'x', '', '00000000-0000-0000-0000-000000000000', 'infinity', '9999-12-31',
 	 '23:59:59.999999', '-infinity', '9999-12-31 23:59:59.999999', '0044-03-15 12:00:00+00 BC',
 	 '-2 years -1 months -1 microseconds', 'null', 'null', 'it''s', 99999.9, '10.0.0.0/8', B'000', '23:59:59.999999-11:30', '{}',
-	 '{NULL}', '{10000-01-01 00:00:00+00}', '{NaN,-2}', '{NULL}', NULL, 2, NULL, NULL)`,
+	 '{NULL}', '{10000-01-01 00:00:00+00}', '{NaN,-2}', '{NULL}', NULL, 2, '(,)', '{}', 'empty', '{}', '', NULL)`,
 	// PyIceberg 0.12 writes a NULL list of structs as an empty list, as DuckDB sees too: so this NULL is one.
-	`INSERT INTO types (aiv) VALUES ('{}')`,
+	`INSERT INTO types (aiv, comps) VALUES ('{}', '{}')`,
 	`CREATE TABLE twins (id bigint, v text)`,
 	`INSERT INTO twins VALUES (3, NULL), (2, 'twin'), (2, 'twin')`,
 	`CREATE TABLE empty (id bigint, v text)`,
@@ -140,8 +140,8 @@ func TestEveryTypeIsEqual(t *testing.T) {
 				t.Fatalf("not equal:\n%s", report)
 			}
 			for _, table := range report.Tables {
-				if table.Table.Table == "types" && !slices.Equal(table.LeftOut, []string{"comp", "r"}) {
-					t.Errorf("left out %v; want comp and r", table.LeftOut)
+				if table.Table.Table == "types" && !slices.Equal(table.LeftOut, []string{"oc"}) {
+					t.Errorf("left out %v; want oc", table.LeftOut)
 				}
 			}
 		})

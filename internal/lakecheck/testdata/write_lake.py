@@ -16,7 +16,12 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 UTC = dt.timezone.utc
 D = decimal.Decimal
+pair = pa.struct([("a", pa.int32()), ("b", pa.string())])
 interval = pa.struct([("months", pa.int32()), ("days", pa.int32()), ("microseconds", pa.int64())])
+
+
+def span_of(bound):
+    return pa.struct([("lower", bound), ("upper", bound), ("bounds", pa.string())])
 
 
 def bits(fmt, text):
@@ -67,6 +72,11 @@ COLUMNS = [
     ("aiv", pa.list_(interval), [[span(1, 2, 3)], [None]]),
     ("au", pa.list_(pa.uuid()), [[uuid.UUID(int=1).bytes], None]),
     ("Odd \"name\"", pa.int32(), [1, 2]),
+    ("comp", pair, [{"a": 1, "b": "x"}, {"a": None, "b": None}]),
+    ("comps", pa.list_(pair), [[{"a": 1, "b": "x"}, None], []]),
+    ("r", span_of(pa.int32()), [{"lower": 1, "upper": 2, "bounds": "[)"}, {"lower": None, "upper": None, "bounds": "empty"}]),
+    ("sq", pa.list_(pa.list_(pa.int32())), [[[1, 2], [None, 4]], []]),
+    ("h", pa.map_(pa.string(), pa.string()), [[("a", "1"), ("b", None)], []]),
 ]
 
 
