@@ -78,6 +78,22 @@ var typeCases = []testCase{
 	one("array of interval", "interval_arrays", "id int, v interval[]", "1, '{1 mon 2 days 00:00:00.000003,NULL}'", "2, '{}'"),
 	limited(one("null array of interval", "null_interval_arrays", "id int, v interval[]", "1, '{1 mon}'", "2, NULL"),
 		lakecheck.PyIceberg, "PyIceberg 0.12 reads a null list of structs as an empty list", "not as in Postgres"),
+	{
+		name: "composites", steps: [][]string{{
+			`CREATE TYPE pair AS (a int, b text)`, `CREATE TYPE deep AS (p pair, d numeric(9,2), l int[], at timestamptz)`, `CREATE TABLE composites (id int, p pair, d deep)`,
+			`INSERT INTO composites VALUES (1, '(1,x)', row(row(2, 'y'), 1.5, '{1,NULL}', '2024-01-01 00:00:00+00')), (2, '(,)', row(NULL, NULL, '{}', NULL)), (3, NULL, NULL)`,
+		}, {`ALTER TYPE pair ADD ATTRIBUTE c bool`, `INSERT INTO composites VALUES (4, '(4,z,t)', row(row(5, 'v', false), NULL, NULL, NULL))`},
+			{`ALTER TYPE pair RENAME ATTRIBUTE a TO renamed`, `INSERT INTO composites VALUES (5, '(5,,)', NULL)`}},
+		checks: []check{same("composites")},
+	},
+	one("ranges", "ranges", "id int, a int4range, b tstzrange, c numrange, d daterange",
+		"1, '[1,5)', '[2024-01-01 00:00:00+00,)', '(1.50,2]', '(,2024-01-01)'", "2, 'empty', '(,)', 'empty', '[-infinity,2024-01-01)'", "3, NULL, NULL, NULL, NULL"),
+	one("arrays of arrays", "squares", "id int, v int[][], t text[][]", "1, '{{1,2},{NULL,4}}', '{{a},{NULL}}'", "2, '{}', '{}'", "3, NULL, NULL", "4, '{1,2}', '{{{x}}}'"),
+	{
+		name: "hstore", steps: [][]string{{`CREATE EXTENSION hstore`, `CREATE TABLE hstores (id int, v hstore)`, `INSERT INTO hstores VALUES (1, 'a=>1, bb=>NULL'), (2, ''), (3, NULL)`},
+			{`INSERT INTO hstores VALUES (4, 'ü=>"x y"')`}}, checks: []check{same("hstores")},
+	},
+	one("array of composite", "composite_arrays", "id int, v numrange[], m int4multirange", "1, '{\"[1,2)\",NULL,empty}', '{[1,2),[5,)}'", "2, '{}', '{}'"),
 	one("a NULL in every column", "all_nulls", "a bool, b int, c int8, d float8, e numeric(10,2), f text, g bytea, h uuid, i date, j timestamp, k timestamptz, l int[], m interval",
 		"NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"),
 	one("defaults and generated", "generated", "id int, twice int GENERATED ALWAYS AS (id * 2) STORED, d int DEFAULT 7", "1, DEFAULT, DEFAULT", "2, DEFAULT, NULL"),

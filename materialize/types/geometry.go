@@ -1,8 +1,6 @@
 package types
 
 import (
-	"math"
-
 	"github.com/tarn-db/tarn/materialize/datafile/column"
 )
 
@@ -31,6 +29,9 @@ const (
 	geomTriangle = 14
 	geomTin      = 15
 )
+
+// quietNaN is PostGIS's NaN.
+const quietNaN = 0x7FF8 << 48
 
 // geometryDepthMax bounds collections of collections (LW_PARSER_MAX_DEPTH).
 const geometryDepthMax = 200
@@ -99,7 +100,7 @@ func (g *geometry) append(dst []byte, depth int) ([]byte, error) {
 		}
 		if n == 0 { // POINT EMPTY: WKB has no count, so its coordinates are NaN
 			for range g.dims {
-				dst = le.AppendUint64(dst, math.Float64bits(math.NaN()))
+				dst = le.AppendUint64(dst, quietNaN)
 			}
 			return dst, nil
 		}

@@ -85,7 +85,9 @@ func (r *rangeType) value(x *Env, v []byte, b *column.Builder) error {
 
 // bounds adds a range whose bounds lie from byte at of v on, and says where they end.
 func (r *rangeType) bounds(x *Env, v []byte, at int, flags byte, b *column.Builder) (int, error) {
-	if flags&^rangeFlags != 0 {
+	// range_serialize has no other bit in an empty range, and no bound that is both infinite and inclusive.
+	if flags&^rangeFlags != 0 || flags&rangeEmpty != 0 && flags != rangeEmpty ||
+		flags&(rangeLowerInf|rangeLowerIncl) == rangeLowerInf|rangeLowerIncl || flags&(rangeUpperInf|rangeUpperIncl) == rangeUpperInf|rangeUpperIncl {
 		return at, corrupt("range with flags %#02x", flags)
 	}
 	var err error

@@ -89,6 +89,8 @@ def arrow_type(name):
         return pa.decimal128(int(m[1]), int(m[2]))
     if m := re.fullmatch(r"array\((.*)\)", name):
         return pa.list_(arrow_type(m[1]))
+    if m := re.fullmatch(r"map\((.*)\)", name):
+        return pa.map_(*map(arrow_type, split(m[1])))
     if m := re.fullmatch(r"row\((.*)\)", name):
         return pa.struct([member(text) for text in split(m[1])])
     if name.startswith(("varchar(", "char(")):
@@ -131,6 +133,8 @@ def value(v, t):
         return None
     if pa.types.is_list(t):
         return [value(x, t.value_type) for x in v]
+    if pa.types.is_map(t):
+        return [(k, value(x, t.item_type)) for k, x in v.items()]
     if pa.types.is_struct(t):
         return {f.name: value(x, f.type) for f, x in zip(t, v)}
     if pa.types.is_floating(t):
