@@ -23,6 +23,16 @@ func TestCompare(t *testing.T) {
 		c.Missing = []byte(v)
 		return c
 	}
+	shape := func(s string) columnState {
+		c := col(1, "a", 20000, -1)
+		c.Shape = s
+		return c
+	}
+	member := func(name string) columnState {
+		c := shape("c1(1:23)")
+		c.Field.Type = lake.Type{Kind: lake.Struct, Fields: []lake.Field{{ID: 2, Name: name, Type: str, Num: 1}}}
+		return c
+	}
 	text := col(1, "a", 25, -1)
 	for _, c := range []struct {
 		name     string
@@ -41,6 +51,8 @@ func TestCompare(t *testing.T) {
 		{"bit length", ptr(col(1, "a", 1560, 4)), ptr(col(1, "a", 1560, 8)), true, reencode},
 		{"enum value added", ptr(enum(map[pg.OID]string{1: "x"})), ptr(enum(map[pg.OID]string{1: "x", 2: "y"})), true, same},
 		{"enum value renamed", ptr(enum(map[pg.OID]string{1: "x"})), ptr(enum(map[pg.OID]string{1: "z"})), true, reencode},
+		{"attribute added", ptr(shape("c1(1:23)")), ptr(shape("c1(1:23,2:25)")), true, reencode},
+		{"attribute renamed", ptr(member("x")), ptr(member("y")), true, metadata},
 		{"default dropped by a rewrite", ptr(missing("x")), ptr(col(1, "a", 25, -1)), true, same},
 	} {
 		if got := compare(c.old, c.new, c.had); got != c.want {

@@ -17,7 +17,7 @@ func (m *mapper) mapComposite(t PGType, prev *lake.Type) (lake.Type, *codec, err
 		return lake.Type{}, nil, unsupported("composite type %s has no pg_class row", t.name())
 	}
 	m.composite = true
-	fmt.Fprintf(&m.shape, "c%d(", t.OID)
+	m.shape = fmt.Appendf(m.shape, "c%d(", t.OID)
 	out := lake.Type{Kind: lake.Struct}
 	layout := make([]tuple.Attr, len(attrs))
 	var members []compositeMember
@@ -26,13 +26,10 @@ func (m *mapper) mapComposite(t PGType, prev *lake.Type) (lake.Type, *codec, err
 		if layout[i] = a.Attr; a.Dropped {
 			continue
 		}
-		if len(out.Fields) == fieldsMax {
-			return lake.Type{}, nil, unsupported("composite type %s has more than %d attributes", t.name(), fieldsMax)
-		}
 		if !utf8.ValidString(a.Name) {
 			return lake.Type{}, nil, unsupported("the name of attribute %d of %s is not valid UTF-8", a.Num, t.name())
 		}
-		fmt.Fprintf(&m.shape, "%d:%d:%d:%d:%x:", a.Num, a.Source.Type, a.Source.Typmod, a.Source.Dims, a.Missing)
+		m.shape = fmt.Appendf(m.shape, "%d:%d:%d:%d:%x:", a.Num, a.Source.Type, a.Source.Typmod, a.Source.Dims, a.Missing)
 		f, c, err := m.mapMember(a.Name, a.Source, attribute(prev, a.Num))
 		if err != nil {
 			return lake.Type{}, nil, within(err, "attribute %q of %s", a.Name, t.name())
@@ -41,7 +38,7 @@ func (m *mapper) mapComposite(t PGType, prev *lake.Type) (lake.Type, *codec, err
 		out.Fields = append(out.Fields, f)
 		members = append(members, compositeMember{i, c})
 	}
-	m.shape.WriteByte(')')
+	m.shape = append(m.shape, ')')
 	if len(members) == 0 {
 		return lake.Type{}, nil, unsupported("composite type %s has no attributes", t.name())
 	}

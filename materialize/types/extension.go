@@ -16,7 +16,7 @@ func (m *mapper) mapExtension(t PGType, prev *lake.Type) (lake.Type, *codec, err
 	if t.Len != -1 {
 		return lake.Type{}, nil, unsupported("type %s comes from an extension and is not supported", t.name())
 	}
-	fmt.Fprintf(&m.shape, "x%s.%s:", t.Input.Library, t.Input.Symbol)
+	m.shape = fmt.Appendf(m.shape, "x%s.%s:", t.Input.Library, t.Input.Symbol)
 	switch t.Input {
 	case Func{Symbol: "textin"}: // citext, and whatever else is text with operators of its own
 		return stringType(), verbatim, nil

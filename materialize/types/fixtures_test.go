@@ -191,3 +191,78 @@ func TestNestedBudget(t *testing.T) {
 		t.Errorf("1200 bytes of 1000: %v", err)
 	}
 }
+
+// TestForeignBytes: a value that says it is of another type than its column is damaged, not read as one of it.
+func TestForeignBytes(t *testing.T) {
+	at := map[pg.OID]int{oidPair: 5, 3904: 1, 3906: 1, 4451: 1, 4532: 1} // of the type's OID, behind a short header or in one of 4 bytes
+	for _, f := range readFixtures(t) {
+		if i, ok := at[f.src.Type]; ok {
+			data := bytes.Clone(f.data)
+			data[i] ^= 1
+			if _, err := f.decode(data); !errors.Is(err, pg.ErrCorrupt) {
+				t.Errorf("%+v %x: %v", f.src, data, err)
+			}
+		}
+	}
+}
+
+// changed is a catalog in which the attributes of pair are others.
+type changed struct {
+	fixtureCatalog
+	attrs []Attribute
+}
+
+func (c changed) Attributes(pg.OID) ([]Attribute, bool) { return c.attrs, true }
+
+// TestMemberIDs: a member keeps its id by its attribute's number whatever its name, one that was dropped and added again gets
+// another, and the shape tells what has to be written again.
+func TestMemberIDs(t *testing.T) {
+	attrs, _ := fixtureCatalog{}.Attributes(0)
+	next := 2
+	pairs, err := Options{}.Map(fixtureCatalog{}, "v", Source{Type: 16386, Typmod: -1}, nil, &next)
+	if err != nil || next != 5 {
+		t.Fatalf("%+v, next id %d, %v", pairs, next, err)
+	}
+	attrs[0].Name = "renamed"
+	m, err := Options{}.Map(changed{attrs: attrs}, "v", Source{Type: 16386, Typmod: -1}, &pairs.Type, &next)
+	if f := m.Type.Elem.Type.Fields; err != nil || next != 5 || m.Type.Elem.ID != 2 || f[0].ID != 3 || f[0].Name != "renamed" || f[1].ID != 4 || m.Shape != pairs.Shape || !Fits(pairs.Type, m.Type) {
+		t.Errorf("renamed: %+v, next id %d, %v", m, next, err)
+	}
+	attrs[0].Dropped = true
+	attrs = append(attrs, Attribute{Attr: tuple.Attr{Num: 4, Len: 4, Align: 'i', ByVal: true}, Name: "a", Source: Source{Type: oidInt4, Typmod: -1}})
+	m, err = Options{}.Map(changed{attrs: attrs}, "v", Source{Type: 16386, Typmod: -1}, &pairs.Type, &next)
+	if f := m.Type.Elem.Type.Fields; err != nil || next != 6 || m.Type.Elem.ID != 2 || f[0].ID != 4 || f[1].ID != 5 || f[1].Num != 4 || m.Shape == pairs.Shape {
+		t.Errorf("dropped and added again: %+v, next id %d, %v", m, next, err)
+	}
+	attrs[2].Source.Type = oidBytea // as if what a member becomes had changed
+	m, err = Options{}.Map(changed{attrs: attrs}, "v", Source{Type: 16386, Typmod: -1}, &pairs.Type, &next)
+	if f := m.Type.Elem.Type.Fields; err != nil || f[0].ID == 4 || f[0].Num != 3 || f[0].Type.Kind != lake.Binary {
+		t.Errorf("of another type: %+v, %v", m, err)
+	}
+}
+
+// doubling is a catalog in which type n is a composite of two of type n-1.
+type doubling struct{ builtins }
+
+func (doubling) Type(oid pg.OID) (PGType, bool) {
+	if oid <= 20000 {
+		return builtins{}.Type(oidInt4)
+	}
+	return PGType{OID: oid, Typtype: 'c', Len: -1, Align: 'd', Relid: oid}, true
+}
+
+func (doubling) Attributes(relid pg.OID) ([]Attribute, bool) {
+	src := Source{Type: relid - 1, Typmod: -1}
+	return []Attribute{{Attr: tuple.Attr{Num: 1, Len: -1}, Name: "a", Source: src}, {Attr: tuple.Attr{Num: 2, Len: -1}, Name: "b", Source: src}}, true
+}
+
+// TestManyFields: composites of composites of composites are refused before they fill memory.
+func TestManyFields(t *testing.T) {
+	var u *Unsupported
+	if _, _, err := mapped(doubling{}, Source{Type: 20030, Typmod: -1}); !errors.As(err, &u) || len(err.Error()) > 2000 {
+		t.Errorf("2^30 fields: %v", err)
+	}
+	if _, _, err := mapped(doubling{}, Source{Type: 20008, Typmod: -1}); err != nil {
+		t.Error(err)
+	}
+}

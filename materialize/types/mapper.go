@@ -2,7 +2,6 @@ package types
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/materialize/lake"
@@ -14,14 +13,15 @@ type mapper struct {
 	resolver  Resolver
 	nextID    *int
 	depth     int
-	shape     strings.Builder
+	shape     []byte
+	fields    int  // nested ones, so far
 	composite bool     // there is a composite at or inside the type
 	numeric   bool     // there is a numeric
 	as        *Numeric // what the column's rule wants of it; nil: nothing
 }
 
 // Limits of what one column may become: chains of domains, arrays and composites, which a damaged catalog could make endless,
-// and fields, each of which is a column of every data file.
+// and fields, each of which is a column of every data file. Composites of composites double them with each level.
 const (
 	depthMax  = 32
 	fieldsMax = 4096
@@ -29,6 +29,7 @@ const (
 
 // field gives a nested field its id: the one it had, or a new one.
 func (m *mapper) field(name string, prev *lake.Field) lake.Field {
+	m.fields++
 	if prev != nil {
 		return lake.Field{ID: prev.ID, Name: name, Num: prev.Num}
 	}
@@ -42,10 +43,10 @@ func (m *mapper) mapMember(name string, src Source, prev *lake.Field) (lake.Fiel
 	if prev != nil {
 		was = &prev.Type
 	}
-	f, first := m.field(name, prev), *m.nextID
+	f, first, shape := m.field(name, prev), *m.nextID, len(m.shape)
 	t, c, err := m.mapType(src, was)
 	if err == nil && prev != nil && !Fits(*was, t) {
-		*m.nextID = first
+		*m.nextID, m.shape = first, m.shape[:shape]
 		f = m.field(name, nil)
 		t, c, err = m.mapType(src, nil)
 	}
@@ -87,6 +88,9 @@ func (m *mapper) mapType(src Source, prev *lake.Type) (lake.Type, *codec, error)
 		return lake.Type{}, nil, unsupported("type %d is nested more than %d deep", src.Type, depthMax)
 	}
 	defer func() { m.depth-- }()
+	if m.fields > fieldsMax {
+		return lake.Type{}, nil, unsupported("it has more than %d nested fields", fieldsMax)
+	}
 	t, ok := m.resolver.Type(src.Type)
 	if !ok {
 		return lake.Type{}, nil, unsupported("type with OID %d is not in pg_type", src.Type)

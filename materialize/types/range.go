@@ -46,7 +46,7 @@ func (m *mapper) mapBounds(t PGType, prev *lake.Type) (lake.Type, *rangeType, er
 	if !ok {
 		return lake.Type{}, nil, unsupported("subtype %d of %s is not in pg_type", oid, t.name())
 	}
-	fmt.Fprintf(&m.shape, "r%d:%d:", t.OID, oid)
+	m.shape = fmt.Appendf(m.shape, "r%d:%d:", t.OID, oid)
 	r := &rangeType{oid: t.OID, sub: sub, mask: tuple.AlignOf(sub.Align) - 1}
 	lt := lake.Type{Kind: lake.Struct}
 	for i, name := range []string{"lower", "upper"} {
@@ -144,7 +144,7 @@ func (m *mapper) mapMultirange(t PGType, prev *lake.Type) (lake.Type, *codec, er
 	if !ok || !there || rt.Typtype != 'r' {
 		return lake.Type{}, nil, unsupported("multirange %s is not in pg_range", t.name())
 	}
-	fmt.Fprintf(&m.shape, "m%d:", t.OID)
+	m.shape = fmt.Appendf(m.shape, "m%d:", t.OID)
 	was := member(prev, lake.List, 0)
 	f := m.field("element", was)
 	var wasElem *lake.Type

@@ -165,7 +165,7 @@ func (o Options) Map(r Resolver, column string, src Source, prev *lake.Type, nex
 	if declared && !m.numeric {
 		return Mapping{}, &NoNumericError{Column: column}
 	}
-	out := Mapping{Type: t, Codec: c, Shape: m.shape.String()}
+	out := Mapping{Type: t, Codec: c, Shape: string(m.shape)}
 	if m.composite {
 		out.Codec = outermost{c}
 	}
