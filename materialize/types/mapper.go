@@ -14,7 +14,7 @@ type mapper struct {
 	nextID    *int
 	depth     int
 	shape     []byte
-	fields    int  // nested ones, so far
+	fields    int      // nested ones, so far
 	composite bool     // there is a composite at or inside the type
 	numeric   bool     // there is a numeric
 	as        *Numeric // what the column's rule wants of it; nil: nothing
