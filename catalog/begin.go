@@ -137,7 +137,7 @@ func (c *Catalog) load(ctx context.Context, w *writer) (lake.Head, error) {
 			tables[i] = t
 			head.Tables[i] = lake.TableHead{
 				ID: rec.ID(), Name: rec.TableName(), UUID: t.UUID(), Schema: t.Schema(), LSN: rec.LSN,
-				Data: t.Data(), Deletes: t.Deletes(), State: state, Damaged: lost,
+				Format: t.Format(), Data: t.Data(), Deletes: t.Deletes(), Vectors: t.Vectors(), State: state, Damaged: lost,
 			}
 			return nil
 		})

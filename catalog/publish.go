@@ -259,6 +259,9 @@ func (c *Catalog) adopt(pub *publication) {
 			continue
 		}
 		g := t.commit.Adopt()
+		if t.change.Assigned != nil {
+			t.commit.EachAssigned(t.change.Assigned)
+		}
 		dead.keys = append(dead.keys, g.Keys...)
 		if g.Later != nil {
 			dead.later = append(dead.later, &laterKeys{read: g.Later})

@@ -36,6 +36,7 @@ type world struct {
 	lsn    pg.LSN
 	rel    pg.OID
 	id     int64
+	rowIDs lineages
 	shown  map[pg.LSN]map[string][]int64
 }
 
@@ -69,7 +70,11 @@ func (w *world) insert(t *laketest.Table, n int) lake.File {
 // change makes a random change of one table.
 func (w *world) change(t *laketest.Table) lake.TableChange {
 	ctx := context.Background()
+	if t.Format != lake.FormatV3 && w.rng.IntN(12) == 0 {
+		return w.upgrade(t)
+	}
 	ch := t.Change()
+	ch.Assigned = w.rowIDs.assigned(w.t, t.ID)
 	switch w.rng.IntN(10) {
 	case 0: // rename
 		t.Name.Name = fmt.Sprintf("t%d-%d", t.ID.Rel, w.rng.IntN(3))
@@ -100,10 +105,25 @@ func (w *world) change(t *laketest.Table) lake.TableChange {
 			ch.AddData = append(ch.AddData, w.insert(t, 1+w.rng.IntN(4)))
 		}
 		if rows := t.Rows(); len(rows) > 0 && w.rng.IntN(2) == 0 {
-			d := must(t.Delete(ctx, rows[w.rng.IntN(len(rows))], rows[w.rng.IntN(len(rows))]))(w.t)
-			ch.AddDeletes = append(ch.AddDeletes, d)
+			ids := []int64{rows[w.rng.IntN(len(rows))], rows[w.rng.IntN(len(rows))]}
+			if t.Format == lake.FormatV3 {
+				vectors, _, err := t.DeleteVectors(ctx, ids...)
+				ch.AddVectors = must(vectors, err)(w.t)
+			} else {
+				ch.AddDeletes = append(ch.AddDeletes, must(t.Delete(ctx, ids...))(w.t))
+			}
 		}
 	}
+	return ch
+}
+
+// upgrade makes a table one of format version 3.
+func (w *world) upgrade(t *laketest.Table) lake.TableChange {
+	t.Format = lake.FormatV3
+	ch := t.Change()
+	ch.Assigned = w.rowIDs.assigned(w.t, t.ID)
+	vectors, gone, err := t.DeleteVectors(context.Background())
+	ch.AddVectors, ch.RemoveDeletes = must(vectors, err)(w.t), gone
 	return ch
 }
 
@@ -148,6 +168,7 @@ func (w *world) check(c *catalog.Catalog, lsn pg.LSN) {
 	for _, n := range cut.Tables("public") {
 		tv, _ := cut.Table("public", n)
 		got[n] = readRows(w.t, w.store, c.View(), tv, w.all)
+		w.rowIDs.check(w.t, w.store, c.View(), tv)
 	}
 	if fmt.Sprint(got) != fmt.Sprint(w.shown[lsn]) {
 		w.t.Fatalf("at %s:\n got %v\nwant %v", lsn, got, w.shown[lsn])
@@ -161,7 +182,7 @@ func TestRandomPublications(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			w := &world{
 				t: t, rng: rand.New(rand.NewPCG(seed, 1)), store: objstore.NewMem(), clock: &fakeClock{},
-				all: map[string]*laketest.File{}, shown: map[pg.LSN]map[string][]int64{}, rel: 100,
+				all: map[string]*laketest.File{}, shown: map[pg.LSN]map[string][]int64{}, rel: 100, rowIDs: lineages{},
 			}
 			w.reopen()
 			follower := open(t, w.store, func(o *catalog.Options) { o.Now, o.Grace = w.clock.now, time.Minute })
@@ -209,7 +230,7 @@ func (w *world) noLeaks() {
 		var changes []lake.TableChange
 		for _, t := range w.tables {
 			ch := t.Change()
-			ch.AddData = []lake.File{w.insert(t, 1)}
+			ch.AddData, ch.Assigned = []lake.File{w.insert(t, 1)}, w.rowIDs.assigned(w.t, t.ID)
 			changes = append(changes, ch)
 		}
 		publish(w.t, w.c, publication(w.lsn, changes...))
@@ -221,6 +242,11 @@ func (w *world) noLeaks() {
 		}
 	}
 	live := map[string]bool{}
+	for _, h := range begin(w.t, w.c).Tables {
+		for _, v := range h.Vectors {
+			live[v.Key] = true
+		}
+	}
 	for _, t := range w.tables {
 		for key := range t.Files {
 			live[key] = true

@@ -13,6 +13,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 	iceio "github.com/apache/iceberg-go/io"
 	"github.com/apache/iceberg-go/table"
+	"github.com/apache/iceberg-go/table/dv"
 	"github.com/tarn-db/tarn/catalog"
 	"github.com/tarn-db/tarn/catalog/laketest"
 	"github.com/tarn-db/tarn/internal/objstore"
@@ -50,9 +51,8 @@ func (f memFile) Sys() any                   { return nil }
 
 var _ io.ReaderAt = memFile{}
 
-// readRows plans a scan with iceberg-go, not with code of ours, and returns the ids it would read: those the model's data
-// files hold, less the positions in the delete files that the planner attached to them.
-func readRows(t *testing.T, store objstore.Store, v catalog.View, tv catalog.TableVersion, model map[string]*laketest.File) []int64 {
+// plan plans a scan with iceberg-go.
+func plan(t *testing.T, store objstore.Store, v catalog.View, tv catalog.TableVersion) []table.FileScanTask {
 	t.Helper()
 	ctx := context.Background()
 	b, err := v.Metadata(ctx, tv)
@@ -68,8 +68,16 @@ func readRows(t *testing.T, store objstore.Store, v catalog.View, tv catalog.Tab
 	if err != nil {
 		t.Fatalf("plan %s: %v", tv.Key, err)
 	}
+	return tasks
+}
+
+// readRows plans a scan with iceberg-go, not with code of ours, and returns the ids it would read: those the model's data
+// files hold, less the positions in the delete files that the planner attached to them.
+func readRows(t *testing.T, store objstore.Store, v catalog.View, tv catalog.TableVersion, model map[string]*laketest.File) []int64 {
+	t.Helper()
+	ctx := context.Background()
 	rows := []int64{}
-	for _, task := range tasks {
+	for _, task := range plan(t, store, v, tv) {
 		key, _ := store.Key(task.File.FilePath())
 		f := model[key]
 		if f == nil {
@@ -91,6 +99,15 @@ func readRows(t *testing.T, store objstore.Store, v catalog.View, tv catalog.Tab
 			}
 			if bm := byPath[task.File.FilePath()]; bm != nil {
 				deleted.Or(bm)
+			}
+		}
+		for _, d := range task.DeletionVectorFiles {
+			set, err := dv.ReadDV(storeIO{store}, d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for pos := range set.Positions() {
+				deleted.Add(uint32(pos))
 			}
 		}
 		for i, id := range f.IDs {

@@ -11,12 +11,14 @@ import (
 	"github.com/tarn-db/tarn/catalog/table"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/scrub"
+	"github.com/tarn-db/tarn/materialize/datafile"
+	"github.com/tarn-db/tarn/materialize/lake"
 	"github.com/tarn-db/tarn/materialize/tidset"
 )
 
 // Scrub checks the objects of the catalog and the lake against the newest publication: whatever a table's metadata names, through all its
 // snapshots, is there, data files in the length their manifests say. Metadata, manifest lists and manifests are read, with deep TID sets
-// too. What only publications of the grace time still need counts as an orphan. A process may write meanwhile.
+// and deletion vectors too. What only publications of the grace time still need counts as an orphan. A process may write meanwhile.
 func Scrub(ctx context.Context, store objstore.Store, deep bool, rep *scrub.Report) error {
 	s := scrubber{store: store, deep: deep, rep: rep, began: time.Now(), there: map[string]objstore.ObjectInfo{}, named: map[string]bool{}}
 	for _, prefix := range []string{"catalog/", "lake/"} {
@@ -134,23 +136,33 @@ func newest(ctx context.Context, c *Catalog, rec *journal.Table) (journal.Table,
 	return journal.Table{Version: journal.Version{Dropped: true}}, nil
 }
 
-// references are what a table names, with the sizes of its data files where its metadata can be read.
-func (s *scrubber) references(ctx context.Context, rec *journal.Table) (keys map[string]bool, sizes map[string]int64, err error) {
+// references are what a table names, and of its newest snapshot what its manifests say of the objects.
+type references struct {
+	keys    map[string]bool
+	sizes   map[string]int64 // of data files and of objects with deletion vectors, bytes
+	data    []lake.File
+	vectors []lake.Vector
+}
+
+func (s *scrubber) references(ctx context.Context, rec *journal.Table) (r references, err error) {
 	t, err := table.Load(ctx, s.store, rec.ID(), rec.Metadata)
 	if err != nil {
-		return nil, nil, err
+		return r, err
 	}
-	sizes = map[string]int64{}
-	for _, f := range t.Data() {
-		sizes[f.Key] = f.Bytes
+	r = references{sizes: map[string]int64{}, data: t.Data(), vectors: t.Vectors()}
+	for _, f := range r.data {
+		r.sizes[f.Key] = f.Bytes
 	}
-	keys, err = t.References().Resolve(ctx)
-	return keys, sizes, err
+	for _, v := range r.vectors {
+		r.sizes[v.Key] = v.FileBytes
+	}
+	r.keys, err = t.References().Resolve(ctx)
+	return r, err
 }
 
 // look checks a table as of its metadata, and returns what is wrong with it.
 func (s *scrubber) look(ctx context.Context, rec *journal.Table) (found []scrub.Finding, err error) {
-	keys, sizes, err := s.references(ctx, rec)
+	refs, err := s.references(ctx, rec)
 	if damaged(err) {
 		kind := scrub.Damaged
 		if errors.Is(err, objstore.ErrNotFound) {
@@ -172,27 +184,57 @@ func (s *scrubber) look(ctx context.Context, rec *journal.Table) (found []scrub.
 				return err
 			}
 		}
-		if size, ok := sizes[key]; ok && o.Size != size {
+		if size, ok := refs.sizes[key]; ok && o.Size != size {
 			found = append(found, scrub.Finding{Kind: scrub.Damaged, Key: key, What: fmt.Sprintf("it has %d bytes, table %s says %d", o.Size, rec.TableName(), size)})
 		}
 		return nil
 	}
-	for key := range keys {
+	for key := range refs.keys {
 		s.named[key] = true
 		if err := check(key); err != nil {
 			return nil, err
 		}
 	}
-	for key := range sizes {
-		if err := check(key + companionSuffixes[0]); err != nil {
+	for _, f := range refs.data {
+		if err := check(f.Key + companionSuffixes[0]); err != nil {
 			return nil, err
 		}
 		if s.deep {
-			bad, err := s.tids(ctx, key+companionSuffixes[0])
+			bad, err := s.tids(ctx, f.Key+companionSuffixes[0])
 			if err != nil {
 				return nil, err
 			}
 			found = append(found, bad...)
+		}
+	}
+	if s.deep {
+		bad, err := s.vectors(ctx, &refs)
+		return append(found, bad...), err
+	}
+	return found, nil
+}
+
+// vectors reads deletion vectors.
+func (s *scrubber) vectors(ctx context.Context, refs *references) (found []scrub.Finding, err error) {
+	rows := map[string]int64{}
+	for _, f := range refs.data {
+		rows[f.Key] = f.Rows
+	}
+	var key string
+	var b []byte
+	for _, v := range refs.vectors {
+		if v.Key != key { // those of one object lie together, as they came
+			b, _, err = s.store.Get(ctx, v.Key)
+			if errors.Is(err, objstore.ErrNotFound) {
+				continue // that has been noted
+			}
+			if err != nil {
+				return nil, err
+			}
+			key = v.Key
+		}
+		if _, err := datafile.ReadVector(b, v, rows[v.Data]); err != nil {
+			found = append(found, scrub.Finding{Kind: scrub.Damaged, Key: v.Key, What: err.Error()})
 		}
 	}
 	return found, nil

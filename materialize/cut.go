@@ -151,7 +151,7 @@ func (c *cut) job(p *tablePlan) *job {
 		return &job{plan: p, table: t, rewrite: true} // what the plan could not say is understood again
 	case resync || p.cols.change == reencode || t.state.Encoders != encodersVersion || p.policy != t.state.Policy && len(t.state.OutOfRange) > 0:
 		return &job{plan: p, table: t, rewrite: true}
-	case p.cols.change == metadata || p.name != t.name || !sameLeaves(p, t) || c.touched(p):
+	case p.cols.change == metadata || p.name != t.name || p.format.Version > t.format || t.shared && !p.format.SharedVectors || !sameLeaves(p, t) || c.touched(p):
 		return &job{plan: p, table: t}
 	}
 	return nil

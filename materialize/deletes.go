@@ -8,10 +8,11 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/tarn-db/tarn/materialize/datafile"
+	"github.com/tarn-db/tarn/materialize/lake"
 )
 
-// writeDeletes writes the position deletes of the cut, taking out files with no row left and, when there are many
-// delete files, writing all of them again as few.
+// writeDeletes writes what the cut deleted, taking out files with no row left. It goes to position delete files, all of which
+// are written again as few when there are many, or to deletion vectors.
 func (w *tableWork) writeDeletes(ctx context.Context) error {
 	live := map[*liveFile]*roaring.Bitmap{}
 	for f, pos := range w.deletes {
@@ -21,6 +22,9 @@ func (w *tableWork) writeDeletes(ctx context.Context) error {
 			continue
 		}
 		live[f] = pos
+	}
+	if w.format == lake.FormatV3 {
+		return w.writeVectors(ctx, live)
 	}
 	if w.old != nil && w.mergeDeletes(live) {
 		w.removeDeletes = slices.Sorted(maps.Keys(w.old.deletes))
@@ -48,7 +52,7 @@ func (w *tableWork) putDeletes(ctx context.Context, pp []datafile.PathPositions)
 	if err != nil {
 		return err
 	}
-	d.Key = w.objectKey("deletes")
+	d.Key = w.objectKey("deletes", ".parquet")
 	if err := w.c.uploads.put(ctx, d.Key, data); err != nil {
 		return err
 	}

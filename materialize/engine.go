@@ -45,6 +45,8 @@ type Options struct {
 	Exclude func(lake.TableName) bool
 	// Types says what the configuration wants of a table's values; nil wants nothing. LCMonetary is not asked of it.
 	Types func(lake.TableName) types.Options
+	// Format is how the configuration wants a table written; nil is the zero value for all.
+	Format func(lake.TableName) TableFormat
 	// ToastDir is a local folder for the TOAST index, which may vanish between runs.
 	ToastDir string
 	// Fatal is called when that folder cannot be written any more, as with a full disk: it ends the process. Nothing
@@ -94,7 +96,9 @@ type Engine struct {
 
 // faults are wrong turns that tests plant, to see that a check notices.
 type faults struct {
-	ignoreXmin bool // take a row of the lake for whatever lies at its TID
+	ignoreXmin   bool // take a row of the lake for whatever lies at its TID
+	forgetRowIDs bool // a compaction lets its rows have new row ids
+	newPositions bool // a deletion vector has only what its own cut deleted
 }
 
 type databasePlan struct {
@@ -118,6 +122,8 @@ type table struct {
 	schema  lake.Schema
 	state   tableState
 	leaves  map[pg.OID]*leaf
+	format  int             // Iceberg format version
+	shared  bool            // it has deletion vectors that share an object
 	deletes map[string]bool // keys of live delete files
 	lsn     pg.LSN
 }
@@ -294,6 +300,9 @@ func (e *Engine) setStatus(lsn pg.LSN) {
 				s.DataFiles++
 				if e.small(f) {
 					s.SmallFiles++
+				}
+				if f.vector != "" {
+					s.DeleteFiles++
 				}
 			}
 		}

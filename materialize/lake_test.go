@@ -29,6 +29,9 @@ type published0 struct {
 	lose   bool                    // it takes effect all the same
 	begun  bool
 	last   lake.Publication
+
+	sequence int64
+	nextID   map[lake.TableID]int64
 }
 
 func (p *published0) Begin(context.Context) (lake.Head, error) {
@@ -37,7 +40,7 @@ func (p *published0) Begin(context.Context) (lake.Head, error) {
 	h.Tables = nil
 	for _, t := range p.tables {
 		c := *t
-		c.Data, c.Deletes = slices.Clone(t.Data), slices.Clone(t.Deletes)
+		c.Data, c.Deletes, c.Vectors = slices.Clone(t.Data), slices.Clone(t.Deletes), slices.Clone(t.Vectors)
 		h.Tables = append(h.Tables, c)
 	}
 	return h, nil
@@ -78,6 +81,7 @@ func (p *published0) Publish(_ context.Context, pub lake.Publication) error {
 
 func (p *published0) apply(pub lake.Publication) error {
 	next := maps.Clone(p.tables)
+	p.sequence++
 	for _, ch := range pub.Tables {
 		if ch.Drop {
 			delete(next, ch.ID)
@@ -112,6 +116,9 @@ func (p *published0) apply(pub lake.Publication) error {
 		for _, d := range ch.AddDeletes {
 			t.Deletes = append(t.Deletes, d.Key)
 		}
+		if err := p.applyFormat(t, &ch); err != nil {
+			return err
+		}
 		next[ch.ID] = t
 	}
 	names := map[lake.TableName]bool{}
@@ -140,6 +147,9 @@ func (p *published0) rows(store objstore.Store) map[string][]string {
 				before := deleted[path]
 				deleted[path] = func(n uint32) bool { return pos.Contains(n) || before != nil && before(n) }
 			}
+		}
+		for _, v := range t.Vectors { // where a file has one, nothing else counts
+			deleted[store.URL(v.Data)] = p.vector(store, t, v).Contains
 		}
 		rows := []string{}
 		for _, f := range t.Data {
@@ -219,6 +229,8 @@ type rig struct {
 	dir   string
 
 	fileBytes int64 // of the engine, if not 0: 1 makes every file a large one
+	format    int   // Iceberg format version that the configuration wants
+	shared    bool  // deletion vectors share objects
 }
 
 func newRig(t testing.TB, dir string) *rig {
@@ -238,7 +250,8 @@ func (r *rig) start() {
 		r.srv.ReturnDirty()
 	}
 	var err error
-	r.eng, err = New(context.Background(), Options{Store: r.store, Publisher: r.lake, ToastDir: r.dir, MemoryBytes: 64 << 20, Workers: 2})
+	r.eng, err = New(context.Background(), Options{Store: r.store, Publisher: r.lake, ToastDir: r.dir, MemoryBytes: 64 << 20, Workers: 2,
+		Format: func(lake.TableName) TableFormat { return TableFormat{r.format, r.shared} }})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -83,7 +83,7 @@ func (e *Engine) unreadable(h *lake.TableHead, err error) *table {
 func newLoaded(h *lake.TableHead) *table {
 	return &table{
 		key: tableKey{h.ID.DB, h.ID.Rel}, id: h.ID, uuid: h.UUID, name: h.Name, schema: h.Schema,
-		leaves: map[pg.OID]*leaf{}, deletes: map[string]bool{}, lsn: h.LSN,
+		format: max(h.Format, lake.FormatV2), leaves: map[pg.OID]*leaf{}, deletes: map[string]bool{}, lsn: h.LSN,
 	}
 }
 
@@ -111,6 +111,10 @@ func (e *Engine) loadTable(ctx context.Context, h *lake.TableHead) (*table, erro
 	for _, k := range h.Deletes {
 		t.deletes[k] = true
 	}
+	vectors := map[string]string{}
+	for _, v := range h.Vectors {
+		vectors[v.Data] = v.Key
+	}
 	for _, d := range h.Data {
 		set, err := e.sets.get(ctx, d.Key)
 		if err != nil {
@@ -124,7 +128,10 @@ func (e *Engine) loadTable(ctx context.Context, h *lake.TableHead) (*table, erro
 		if l == nil {
 			return nil, fmt.Errorf("%w: table %s: data file %s came from relation %s created at %s, which is not part of it", errDamaged, h.Name, d.Key, src.Rel, src.Incarnation)
 		}
-		f := &liveFile{key: d.Key, rows: d.Rows, bytes: d.Bytes, lo: set.MinBlock(), hi: set.MaxBlock(), blocks: set.Blocks(), deleted: deleted[e.opts.Store.URL(d.Key)]}
+		f := &liveFile{
+			key: d.Key, rows: d.Rows, bytes: d.Bytes, lo: set.MinBlock(), hi: set.MaxBlock(), blocks: set.Blocks(), deleted: deleted[e.opts.Store.URL(d.Key)],
+			lineage: d.Lineage, vector: vectors[d.Key],
+		}
 		if f.deleted == nil {
 			f.deleted = roaring.New()
 		}
@@ -132,10 +139,11 @@ func (e *Engine) loadTable(ctx context.Context, h *lake.TableHead) (*table, erro
 			return nil, err
 		}
 	}
+	t.shared = sharedVectors(t.leaves)
 	return t, nil
 }
 
-// loadDeletes reads a table's position deletes by data file location.
+// loadDeletes reads a table's position deletes and deletion vectors by data file location.
 func (e *Engine) loadDeletes(ctx context.Context, h *lake.TableHead) (map[string]*roaring.Bitmap, error) {
 	out := map[string]*roaring.Bitmap{}
 	for _, key := range h.Deletes {
@@ -155,7 +163,7 @@ func (e *Engine) loadDeletes(ctx context.Context, h *lake.TableHead) (map[string
 			}
 		}
 	}
-	return out, nil
+	return out, e.loadVectors(ctx, h, out)
 }
 
 func lastID(cols []columnState) int {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/materialize/lake"
 	"github.com/tarn-db/tarn/materialize/tidset"
 )
 
@@ -28,6 +29,8 @@ type liveFile struct {
 	blocks  int             // how many blocks rows came from
 	deleted *roaring.Bitmap // positions
 	spread  bool            // held by block in its membership
+	lineage *lake.Lineage   // of its rows; nil if the table has no row ids
+	vector  string          // key of the object that has its deletion vector; "" if none has
 }
 
 func (f *liveFile) live() int64 { return f.rows - int64(f.deleted.GetCardinality()) }

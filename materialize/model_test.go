@@ -10,6 +10,7 @@ import (
 
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/materialize/lake"
 )
 
 // TestAnyOrder runs transactions, vacuums, rewrites, renames and drops in any order, with cuts, failed publications of
@@ -26,6 +27,7 @@ func TestAnyOrder(t *testing.T) {
 			_ = os.RemoveAll(folder)
 		}()
 		r.fileBytes = rapid.SampledFrom([]int64{0, 1}).Draw(rt, "file bytes")
+		r.format = rapid.SampledFrom([]int{0, lake.FormatV3}).Draw(rt, "format")
 		r.start()
 		w := &walker{rt: rt, r: r}
 		rt.Repeat(map[string]func(*rapid.T){
@@ -40,6 +42,8 @@ func TestAnyOrder(t *testing.T) {
 			"cut":      w.cut,
 			"failure":  w.failure,
 			"restart":  func(*rapid.T) { r.start() },
+			"shared":   func(*rapid.T) { r.shared = !r.shared },
+			"upgrade":  func(*rapid.T) { r.format = lake.FormatV3 },
 			"resync":   w.resync,
 			"examined": w.examined,
 		})
@@ -53,6 +57,7 @@ type walker struct {
 	open   []pg.XID
 	names  int
 	locked map[*table0]pg.XID // by a transaction that changes the table itself
+	ids    rowIDs             // after the last cut that went well
 }
 
 func (w *walker) begin(*rapid.T) {
@@ -171,6 +176,14 @@ func (w *walker) cut(rt *rapid.T) {
 	if d := w.r.differs(); d != "" {
 		rt.Fatal(d)
 	}
+	ids, err := w.r.lake.rowIDs(w.r.store)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	if err := w.ids.kept(ids); err != nil {
+		rt.Fatal(err)
+	}
+	w.ids = ids
 	for _, s := range w.r.eng.Status() {
 		if s.State != "live" || s.Rows != int64(len(w.r.srv.want()[s.Name])) {
 			rt.Fatalf("%+v", s)
@@ -206,6 +219,7 @@ func (w *walker) resync(rt *rapid.T) {
 	if err := w.r.eng.Resync("", true); err != nil {
 		rt.Fatal(err)
 	}
+	w.ids = nil // what is read anew is known by new ids
 }
 
 // examined marks blocks that have not changed: to look at one too often is never wrong.

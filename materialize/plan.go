@@ -35,6 +35,7 @@ type tablePlan struct {
 	leaves []leafPlan
 	cols   columns
 	policy types.OutOfRange
+	format TableFormat
 	err    error // why it cannot be published at this cut
 }
 
@@ -60,7 +61,7 @@ func (e *Engine) plan(cat *schema.Catalogs) (plans []*tablePlan, out []excluded)
 			out = append(out, excluded{name, reason})
 			continue
 		}
-		p := &tablePlan{key: tableKey{cat.Database.OID, rel.OID}, name: name, rel: rel, cat: cat}
+		p := &tablePlan{key: tableKey{cat.Database.OID, rel.OID}, name: name, rel: rel, cat: cat, format: e.format(name)}
 		p.err = e.planTable(p)
 		if p.err == nil && len(p.cols.states) == 0 {
 			out = append(out, excluded{name, "no column has a type that the lake can hold"})

@@ -38,6 +38,9 @@ type encoder struct {
 	sealed  []sealedFile
 	// outOfRange counts, by column, new values that the lake's type cannot hold.
 	outOfRange []int64
+
+	keeps   bool // rows that are moved have row ids, which they keep
+	origins map[*liveFile]*origin
 }
 
 // errRefused is a value under the policy types.Refuse.
@@ -71,6 +74,7 @@ func (w *tableWork) newEncoder(ctx context.Context, lp *leafPlan) (*encoder, err
 		deleted: map[*liveFile]*roaring.Bitmap{}, xacts: cachedTransactions{Transactions: w.e.pages},
 	}
 	enc.outOfRange = make([]int64, len(w.plan.cols.states))
+	enc.keeps, enc.origins = w.keepsRowIDs(), map[*liveFile]*origin{}
 	enc.env.Toast, enc.env.Most = &detoaster{ctx: ctx, w: w, lp: lp}, w.e.valueBytes()
 	for i := range w.plan.cols.states {
 		name := w.plan.cols.states[i].Field.Name
@@ -119,7 +123,10 @@ func (enc *encoder) page(ctx context.Context, blk pg.BlockNumber, page pg.Page, 
 			enc.remove(have)
 		}
 		if ok {
-			if err := enc.row(ctx, pg.TID{Block: blk, Offset: off}, t, same); err != nil {
+			if !same {
+				have = nil
+			}
+			if err := enc.row(ctx, pg.TID{Block: blk, Offset: off}, t, have); err != nil {
 				return enc.corrupt(blk, off, err)
 			}
 		}
@@ -149,8 +156,8 @@ func (enc *encoder) remove(m *member) {
 	d.Add(m.pos)
 }
 
-// row adds one visible tuple to the data file. moved says that it was in the lake already.
-func (enc *encoder) row(ctx context.Context, tid pg.TID, t pg.HeapTuple, moved bool) error {
+// row adds one visible tuple to the data file. moved is what it was in the lake already, nil if it is new.
+func (enc *encoder) row(ctx context.Context, tid pg.TID, t pg.HeapTuple, moved *member) error {
 	if enc.out == nil {
 		if err := enc.start(); err != nil {
 			return err
@@ -169,13 +176,18 @@ func (enc *encoder) row(ctx context.Context, tid pg.TID, t pg.HeapTuple, moved b
 			if enc.w.plan.policy == types.Refuse {
 				return fmt.Errorf("column %q: %w", enc.w.plan.cols.states[i].Field.Name, errRefused)
 			}
-			if !moved {
+			if moved == nil {
 				enc.outOfRange[i] += n
 			}
 		}
 	}
 	if err := enc.tids.Add(tid, t.Xmin()); err != nil {
 		return err
+	}
+	if enc.keeps {
+		if err := enc.keep(ctx, moved); err != nil {
+			return err
+		}
 	}
 	if err := enc.out.EndRow(); err != nil {
 		return err
@@ -190,14 +202,15 @@ func (enc *encoder) start() error {
 	e := enc.w.e
 	out, err := datafile.NewWriter(datafile.Options{
 		Schema: enc.w.plan.cols.schema, TargetBytes: e.fileBytes, RowGroupBytes: e.fileBytes / 2, BatchBytes: e.fileBytes / 2, Clamp: enc.w.plan.policy == types.Clamp,
+		RowLineage: enc.keeps,
 	}, &enc.buf)
 	if err != nil {
 		return err
 	}
 	enc.out = out
 	enc.tids = tidset.NewBuilder(tidset.Source{Rel: enc.lp.File, Incarnation: enc.lp.Created})
-	for i, b := range out.Columns() {
-		enc.cols[i].builder = b
+	for i := range enc.cols {
+		enc.cols[i].builder = out.Columns()[i]
 	}
 	return nil
 }
@@ -234,7 +247,7 @@ func (enc *encoder) seal(ctx context.Context) error {
 		return &tableErr{fmt.Errorf("rows of %s: %w", enc.lp.File, err)} // the sink is memory: what failed is of the values
 	}
 	enc.out = nil
-	file.Key = enc.w.objectKey("rows")
+	file.Key = enc.w.objectKey("rows", ".parquet")
 	set := enc.tids.Finish()
 	if err := enc.w.c.uploads.put(ctx, tidsKey(file.Key), set.Encode(nil)); err != nil {
 		return &storeErr{err}

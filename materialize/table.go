@@ -73,8 +73,9 @@ type tableWork struct {
 	began   time.Time
 	took    time.Duration // until the result was known
 
-	id   lake.TableID
-	uuid string
+	id     lake.TableID
+	uuid   string
+	format int // Iceberg format version from this cut on
 
 	keep    []leafPlan // leaves whose rows in the lake stay and are compared
 	copied  []leafPlan // leaves encoded whole
@@ -93,6 +94,8 @@ type tableWork struct {
 	beyond  []int64 // by column of the plan: new values that the lake's type cannot hold
 
 	newDeletes    []lake.PositionDeletes
+	newVectors    []lake.Vector
+	assigned      map[string]lake.Lineage // row ids that the publication gave, by data file
 	removeData    []*liveFile
 	removeDeletes []string
 }
@@ -100,13 +103,13 @@ type tableWork struct {
 // begin sorts leaves into kept, copied and gone.
 func (w *tableWork) begin() {
 	w.added, w.deletes, w.compact = map[pg.OID][]*liveFile{}, map[*liveFile]*roaring.Bitmap{}, map[*liveFile]bool{}
-	w.beyond = make([]int64, len(w.plan.cols.states))
+	w.beyond, w.assigned, w.format = make([]int64, len(w.plan.cols.states)), map[string]lake.Lineage{}, max(w.plan.format.Version, lake.FormatV2)
 	if w.old == nil {
 		w.id, w.uuid = lake.TableID{DB: w.plan.key.db, Rel: w.plan.key.rel, Incarnation: w.c.at.LSN}, newUUID()
 		w.copied = w.plan.leaves
 		return
 	}
-	w.id, w.uuid = w.old.id, w.old.uuid
+	w.id, w.uuid, w.format = w.old.id, w.old.uuid, max(w.format, w.old.format)
 	still := map[pg.OID]bool{}
 	for _, lp := range w.plan.leaves {
 		l := w.old.leaves[lp.Rel]
@@ -280,8 +283,8 @@ func (w *tableWork) finish(ctx context.Context, enc *encoder, blocks int64) erro
 }
 
 // objectKey names a new object of the table; names are never used twice.
-func (w *tableWork) objectKey(what string) string {
-	return fmt.Sprintf("%s/data/%016X-%s-%s.parquet", w.id.Root(), uint64(w.c.at.LSN), what, newUUID())
+func (w *tableWork) objectKey(what, suffix string) string {
+	return fmt.Sprintf("%s/data/%016X-%s-%s%s", w.id.Root(), uint64(w.c.at.LSN), what, newUUID(), suffix)
 }
 
 // pageError marks an error of reading one relation's pages as the table's own, unless the store or the context failed.
@@ -301,8 +304,9 @@ func (w *tableWork) result() *tableResult {
 		st.Leaves = append(st.Leaves, lp.leafState)
 	}
 	ch := lake.TableChange{
-		ID: w.id, Name: w.plan.name, UUID: w.uuid, Create: w.old == nil, Schema: w.plan.cols.schema,
-		RemoveDeletes: w.removeDeletes, AddData: w.files, AddDeletes: w.newDeletes, RowsDeleted: w.rowsOut, SameRows: w.sameRows(), State: encodeState(st),
+		ID: w.id, Name: w.plan.name, UUID: w.uuid, Create: w.old == nil, Schema: w.plan.cols.schema, Format: w.format,
+		RemoveDeletes: w.removeDeletes, AddData: w.files, AddDeletes: w.newDeletes, AddVectors: w.newVectors, RowsDeleted: w.rowsOut, SameRows: w.sameRows(), State: encodeState(st),
+		Assigned: func(key string, l lake.Lineage) { w.assigned[key] = l },
 	}
 	for _, f := range w.removeData {
 		ch.RemoveData = append(ch.RemoveData, f.key)
@@ -335,7 +339,7 @@ func (w *tableWork) outOfRange() map[int16]int64 {
 // nothing says whether blocks changed but neither rows nor what is said of them.
 func (w *tableWork) nothing(ch lake.TableChange, st tableState) bool {
 	return w.old != nil && !w.rewrite && ch.Name == w.old.name && len(w.gone) == 0 && len(w.copied) == 0 &&
-		len(ch.AddData) == 0 && len(ch.AddDeletes) == 0 && len(ch.RemoveData) == 0 && len(ch.RemoveDeletes) == 0 &&
+		w.format == w.old.format && len(ch.AddData) == 0 && len(ch.AddDeletes) == 0 && len(ch.AddVectors) == 0 && len(ch.RemoveData) == 0 && len(ch.RemoveDeletes) == 0 &&
 		slices.EqualFunc(st.Columns, w.old.state.Columns, func(a, b columnState) bool { return a.equal(&b) }) &&
 		slices.Equal(st.LeftOut, w.old.state.LeftOut) && w.old.state.Error == ""
 }
@@ -347,7 +351,7 @@ func (w *tableWork) apply(ctx context.Context, ch lake.TableChange, st tableStat
 		t = &table{key: w.plan.key, id: w.id, uuid: w.uuid, leaves: map[pg.OID]*leaf{}, deletes: map[string]bool{}}
 		w.e.tables[t.key] = t
 	}
-	t.name, t.schema, t.state, t.lsn = ch.Name, ch.Schema, st, w.c.at.LSN
+	t.name, t.schema, t.state, t.lsn, t.format = ch.Name, ch.Schema, st, w.c.at.LSN, w.format
 	leaves := map[pg.OID]*leaf{}
 	for _, lp := range w.keep {
 		leaves[lp.Rel] = t.leaves[lp.Rel]
@@ -388,6 +392,9 @@ func (w *tableWork) apply(ctx context.Context, ch lake.TableChange, st tableStat
 				return err
 			}
 		}
+	}
+	if w.format == lake.FormatV3 {
+		t.shared = w.noteFormat(leaves)
 	}
 	return nil
 }

@@ -3,7 +3,8 @@
 //
 //	live table at one LSN ──▶ data files copied as they are ──▶ delete files written anew ──▶ manifests, list, metadata ──▶ version hint
 //
-// Data files are copied by the store where it can. Delete files name data files by location, and so are written anew.
+// Data files are copied by the store where it can. Delete files name data files by location, and so are written anew. The export is of
+// Iceberg's format version 2, also of a table of version 3, whose deletion vectors become delete files.
 //
 // Invariant: nothing under the new location refers to anything outside of it, and nothing outside refers to it.
 // Invariant: until the metadata is put, last but for the hint, there is no table at the new location.
@@ -151,7 +152,16 @@ func (e *exporter) run(ctx context.Context, cut catalog.Cut, head catalog.Head) 
 		g.Go(func() error { return e.copyData(gctx, f, e.data[i].Key, total) })
 	}
 	for _, f := range deletes {
-		g.Go(func() error { return e.rewriteDeletes(gctx, f) })
+		if f.File.FileFormat() != iceberg.PuffinFile {
+			g.Go(func() error { return e.rewriteDeletes(gctx, f) })
+		}
+	}
+	objects := map[string][]lake.Vector{}
+	for _, v := range e.t.Vectors() {
+		objects[v.Key] = append(objects[v.Key], v)
+	}
+	for key, vectors := range objects {
+		g.Go(func() error { return e.rewriteVectors(gctx, key, vectors) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -210,9 +220,34 @@ func (e *exporter) rewriteDeletes(ctx context.Context, f table.LiveFile) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Key, err)
 	}
+	return e.putDeletes(ctx, f.Key, old)
+}
+
+// rewriteVectors writes a delete file for the copies in place of the deletion vectors of one object: the export is of format version 2.
+func (e *exporter) rewriteVectors(ctx context.Context, key string, vectors []lake.Vector) error {
+	b, _, err := e.src.Get(ctx, key)
+	if err != nil {
+		return err
+	}
+	old := map[string]*roaring.Bitmap{}
+	for _, v := range vectors {
+		location := e.src.URL(v.Data)
+		c := e.copies[location]
+		if c == nil {
+			continue
+		}
+		if old[location], err = datafile.ReadVector(b, v, c.rows); err != nil {
+			return err
+		}
+	}
+	return e.putDeletes(ctx, strings.TrimSuffix(key, lake.VectorsSuffix)+".parquet", old)
+}
+
+// putDeletes writes a delete file for the copies, under the name that key has below the table. old are positions by location of the source.
+func (e *exporter) putDeletes(ctx context.Context, key string, old map[string]*roaring.Bitmap) error {
 	pp, rows, err := e.translate(old)
 	if err != nil {
-		return fmt.Errorf("%s: %w", f.Key, err)
+		return fmt.Errorf("%s: %w", key, err)
 	}
 	if len(pp) == 0 {
 		return nil
@@ -221,7 +256,7 @@ func (e *exporter) rewriteDeletes(ctx context.Context, f table.LiveFile) error {
 	if err != nil {
 		return err
 	}
-	d.Key = e.keyOf(f.Key)
+	d.Key = e.keyOf(key)
 	e.putting(d.Key)
 	if _, err := e.dst.Store.Put(ctx, d.Key, b); err != nil {
 		return err

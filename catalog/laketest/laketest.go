@@ -24,6 +24,7 @@ type Table struct {
 	Name   lake.TableName
 	UUID   string
 	Schema lake.Schema
+	Format int // Iceberg format version; 0 is 2
 
 	Files   map[string]*File // live data files by key
 	Deletes map[string]bool  // live delete files by key
@@ -50,7 +51,7 @@ func New(store objstore.Store, rel pg.OID, name lake.TableName) *Table {
 
 // Change is a change of the table without files.
 func (t *Table) Change() lake.TableChange {
-	return lake.TableChange{ID: t.ID, Name: t.Name, UUID: t.UUID, Schema: t.Schema}
+	return lake.TableChange{ID: t.ID, Name: t.Name, UUID: t.UUID, Schema: t.Schema, Format: t.Format}
 }
 
 func (t *Table) key(ext string) string {
@@ -116,6 +117,39 @@ func (t *Table) Delete(ctx context.Context, ids ...int64) (lake.PositionDeletes,
 	_, err = t.Store.Put(ctx, d.Key, b)
 	t.Deletes[d.Key] = true
 	return d, err
+}
+
+// DeleteVectors writes one object with a deletion vector for each data file that has rows with these ids. The first time, in a table
+// that was of format version 2, all files with deleted rows get one; the keys of delete files to remove are returned too.
+func (t *Table) DeleteVectors(ctx context.Context, ids ...int64) (vectors []lake.Vector, gone []string, err error) {
+	var dd []datafile.DataPositions
+	for _, key := range slices.Sorted(maps.Keys(t.Files)) {
+		f := t.Files[key]
+		before := f.Deleted.GetCardinality()
+		for i, id := range f.IDs {
+			if slices.Contains(ids, id) {
+				f.Deleted.Add(uint32(i))
+			}
+		}
+		if n := f.Deleted.GetCardinality(); n > before || n > 0 && len(t.Deletes) > 0 {
+			dd = append(dd, datafile.DataPositions{Key: key, Path: t.Store.URL(key), Positions: f.Deleted})
+		}
+	}
+	gone = slices.Sorted(maps.Keys(t.Deletes))
+	t.Deletes = map[string]bool{}
+	if len(dd) == 0 {
+		return nil, gone, nil
+	}
+	vectors, b, err := datafile.EncodeVectors(dd)
+	if err != nil {
+		return nil, gone, err
+	}
+	key := t.key(lake.VectorsSuffix)
+	for i := range vectors {
+		vectors[i].Key = key
+	}
+	_, err = t.Store.Put(ctx, key, b)
+	return vectors, gone, err
 }
 
 // Rows are the ids a reader sees, sorted.

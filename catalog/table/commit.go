@@ -51,6 +51,7 @@ type Commit struct {
 	ice       *iceberg.Schema
 	manifests []*manifest
 	removed   []entry
+	assigned  []entry // data files that got row ids
 	totals    Totals
 	expired   []snapshot
 	heir      *snapshot // the oldest snapshot that stayed, if any expired
@@ -87,6 +88,9 @@ func (t *Table) Prepare(ctx context.Context, ch *lake.TableChange, st Stamp) (*C
 		return nil, err
 	}
 	data, deletes, err := t.changes(ch)
+	if err == nil {
+		err = c.checkDeletes(deletes)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -115,8 +119,11 @@ func (t *Table) Prepare(ctx context.Context, ch *lake.TableChange, st Stamp) (*C
 
 var errDamaged = errors.New("the table's metadata is lost or damaged: only a change that replaces all of its files can be made")
 
-// evolve applies schema and properties.
+// evolve applies format version, schema and properties.
 func (c *Commit) evolve(ch *lake.TableChange) (err error) {
+	if err := c.upgrade(ch.Format); err != nil {
+		return err
+	}
 	if c.ice == nil || !ch.Schema.Equal(c.schema) {
 		if err := checkSchema(ch.Schema); err != nil {
 			return fmt.Errorf("schema: %w", err)
@@ -144,11 +151,11 @@ func (t *Table) changes(ch *lake.TableChange) (data, deletes change, err error) 
 	data = change{content: iceberg.ManifestContentData, remove: map[string]bool{}}
 	deletes = change{content: iceberg.ManifestContentDeletes, remove: map[string]bool{}}
 	if ch.ReplaceAll {
-		for key, m := range t.index {
+		for id, m := range t.index {
 			if m.content == iceberg.ManifestContentData {
-				data.remove[key] = true
+				data.remove[id] = true
 			} else {
-				deletes.remove[key] = true
+				deletes.remove[id] = true
 			}
 		}
 	}
@@ -183,7 +190,7 @@ func (t *Table) changes(ch *lake.TableChange) (data, deletes change, err error) 
 			return data, deletes, err
 		}
 	}
-	return data, deletes, nil
+	return data, deletes, t.changeVectors(ch, &data, &deletes)
 }
 
 // addSnapshot encodes manifests and their list, and lists the new snapshot.
@@ -202,7 +209,10 @@ func (c *Commit) addSnapshot(ctx context.Context, st Stamp, ch *lake.TableChange
 	}
 	wr := writer{
 		commit: c, nonce: st.Nonce,
-		stamp: stamp{snapshotID: id, parentID: snap.ParentID, sequence: snap.SequenceNumber, schema: c.ice},
+		stamp: stamp{snapshotID: id, parentID: snap.ParentID, sequence: snap.SequenceNumber, schema: c.ice, format: m.FormatVersion},
+	}
+	if m.NextRowID != nil {
+		wr.stamp.nextRowID = *m.NextRowID
 	}
 	c.manifests = nil
 	for _, one := range []change{data, deletes} {
@@ -217,6 +227,9 @@ func (c *Commit) addSnapshot(ctx context.Context, st Stamp, ch *lake.TableChange
 		return err
 	}
 	c.Objects = append(c.Objects, Object{Key: list, Data: b})
+	if err := c.assignRowIDs(&snap, list, b); err != nil {
+		return err
+	}
 	snap.ManifestList = t.store.URL(list)
 	snap.Summary = c.summary(st, ch, &wr)
 	if err := snap.seal(); err != nil {
@@ -236,23 +249,20 @@ func (c *Commit) addSnapshot(ctx context.Context, st Stamp, ch *lake.TableChange
 
 // dropsOfParent are the keys that the parent needs and the new snapshot does not.
 func (c *Commit) dropsOfParent(parent *snapshot) []string {
-	keep := make(map[*manifest]bool, len(c.manifests))
+	keep := make(map[string]bool, len(c.manifests))
 	for _, m := range c.manifests {
-		keep[m] = true
+		keep[m.key] = true
 	}
 	var drops []string
 	if key, ok := c.table.store.Key(parent.ManifestList); ok {
 		drops = append(drops, key)
 	}
 	for _, m := range c.table.manifests {
-		if !keep[m] {
+		if !keep[m.key] {
 			drops = append(drops, m.key)
 		}
 	}
-	for _, e := range c.removed {
-		drops = append(drops, e.key)
-	}
-	return drops
+	return append(drops, c.removedKeys()...)
 }
 
 // snapshotID derives a positive id from what is unique about the snapshot.
@@ -286,7 +296,8 @@ func (c *Commit) Adopt() Garbage {
 	}
 	g.Later = c.expiredDrops(&g.Keys)
 	for _, e := range c.removed {
-		delete(t.index, e.key)
+		delete(t.index, e.id())
+		t.countVector(&e, -1)
 	}
 	t.damaged = false
 	t.name, t.meta, t.schema, t.ice, t.totals, t.jsonBytes = c.name, c.meta, c.schema, c.ice, c.totals, c.jsonBytes
@@ -300,7 +311,10 @@ func (c *Commit) Adopt() Garbage {
 			continue
 		}
 		for _, e := range m.entries {
-			t.index[e.key] = m
+			t.index[e.id()] = m
+			if e.snapshotID == t.meta.CurrentSnapshotID {
+				t.countVector(&e, 1)
+			}
 		}
 		if m.sealed() {
 			m.unload()

@@ -19,15 +19,29 @@ const (
 	deletePathID = 2147483546
 )
 
-// entry is a live file in a manifest.
+// entry is a live file, or deletion vector, in a manifest.
 type entry struct {
 	key        string
 	rows       int64
-	bytes      int64
+	bytes      int64            // of a deletion vector: its blob's
 	sequence   int64            // data sequence number
 	snapshotID int64            // that added it
 	file       iceberg.DataFile // with statistics; nil if only the manifest object has them
+
+	vector     *lake.Vector             // of a deletion vector, else nil
+	firstRowID *int64                   // of a data file that has row ids, else nil
+	builder    *iceberg.DataFileBuilder // of file, as long as it lacks the row ids that it is about to get
 }
+
+// id is what tells live entries apart: of deletion vectors many may lie in one object, and each data file has one at most.
+func (e *entry) id() string {
+	if e.vector != nil {
+		return vectorID(e.vector.Data)
+	}
+	return e.key
+}
+
+func vectorID(dataKey string) string { return dataKey + "#vector" }
 
 // manifest is a manifest object and its live entries.
 type manifest struct {
@@ -67,7 +81,14 @@ func parseManifest(file iceberg.ManifestFile, objKey string, b []byte, key func(
 		if !ok {
 			return nil, fmt.Errorf("%w: manifest %s names %s, which is not in this store", ErrCorrupt, objKey, df.FilePath())
 		}
-		m.entries[i] = entry{key: k, rows: df.Count(), bytes: df.FileSizeBytes(), sequence: e.SequenceNum(), snapshotID: e.SnapshotID(), file: df}
+		m.entries[i] = entry{
+			key: k, rows: df.Count(), bytes: df.FileSizeBytes(), sequence: e.SequenceNum(), snapshotID: e.SnapshotID(), file: df, firstRowID: df.FirstRowID(),
+		}
+		if df.FileFormat() == iceberg.PuffinFile {
+			if err := m.entries[i].readVector(objKey, key); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return m, nil
 }
@@ -144,13 +165,15 @@ type stamp struct {
 	parentID   int64 // 0: none
 	sequence   int64
 	schema     *iceberg.Schema
+	format     int // of the table
+	nextRowID  int64
 }
 
 // encode writes p as a manifest object that will lie at location.
 func (p *plan) encode(st stamp, content iceberg.ManifestContent, key, location string) (*manifest, []byte, error) {
 	var buf bytes.Buffer
 	spec := *iceberg.UnpartitionedSpec
-	w, err := iceberg.NewManifestWriter(FormatVersion, &buf, spec, st.schema, st.snapshotID, iceberg.WithManifestWriterContent(content))
+	w, err := iceberg.NewManifestWriter(st.format, &buf, spec, st.schema, st.snapshotID, iceberg.WithManifestWriterContent(content))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -171,6 +194,9 @@ func (p *plan) encode(st stamp, content iceberg.ManifestContent, key, location s
 			return nil, nil, err
 		}
 		e.sequence, e.snapshotID = st.sequence, st.snapshotID
+		if st.format < lake.FormatV3 {
+			e.builder = nil
+		}
 		live = append(live, e)
 	}
 	if err := w.Close(); err != nil {
@@ -190,7 +216,7 @@ func settled(f iceberg.ManifestFile, st stamp) iceberg.ManifestFile {
 	if low < 0 {
 		low = st.sequence
 	}
-	return iceberg.NewManifestFile(FormatVersion, f.FilePath(), f.Length(), f.PartitionSpecID(), st.snapshotID).
+	return iceberg.NewManifestFile(st.format, f.FilePath(), f.Length(), f.PartitionSpecID(), st.snapshotID).
 		SequenceNum(st.sequence, low).Content(f.ManifestContent()).
 		AddedFiles(f.AddedDataFiles()).ExistingFiles(f.ExistingDataFiles()).DeletedFiles(f.DeletedDataFiles()).
 		AddedRows(f.AddedRows()).ExistingRows(f.ExistingRows()).DeletedRows(f.DeletedRows()).
@@ -199,21 +225,6 @@ func settled(f iceberg.ManifestFile, st stamp) iceberg.ManifestFile {
 
 func (e *entry) iceberg(status iceberg.ManifestEntryStatus) iceberg.ManifestEntry {
 	return iceberg.NewManifestEntry(status, &e.snapshotID, &e.sequence, &e.sequence, e.file)
-}
-
-// encodeList writes a manifest list.
-func encodeList(st stamp, manifests []*manifest) ([]byte, error) {
-	files := make([]iceberg.ManifestFile, len(manifests))
-	for i, m := range manifests {
-		files[i] = m.file
-	}
-	var parent *int64
-	if st.parentID != 0 {
-		parent = &st.parentID
-	}
-	var buf bytes.Buffer
-	err := iceberg.WriteManifestList(FormatVersion, &buf, st.snapshotID, parent, &st.sequence, 0, files)
-	return buf.Bytes(), err
 }
 
 // newEntry describes a file for a manifest.
@@ -245,5 +256,5 @@ func newEntry(f lake.File, content iceberg.ManifestEntryContent, location string
 	if low, ok := lower[deletePathID]; ok && content == iceberg.EntryContentPosDeletes && bytes.Equal(low, upper[deletePathID]) {
 		b.ReferencedDataFile(string(low))
 	}
-	return entry{key: f.Key, rows: f.Rows, bytes: f.Bytes, file: b.Build()}, nil
+	return entry{key: f.Key, rows: f.Rows, bytes: f.Bytes, file: b.Build(), builder: b}, nil
 }

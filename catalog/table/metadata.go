@@ -10,9 +10,6 @@ import (
 	"github.com/tarn-db/tarn/materialize/lake"
 )
 
-// FormatVersion is the Iceberg format written.
-const FormatVersion = 2
-
 // lastPartitionID is Iceberg's number for "no partition field given yet".
 const lastPartitionID = 999
 
@@ -38,6 +35,7 @@ type metadata struct {
 	Snapshots          []snapshot        `json:"snapshots"` // oldest first
 	SnapshotLog        []logEntry        `json:"snapshot-log"`
 	MetadataLog        json.RawMessage   `json:"metadata-log"`
+	NextRowID          *int64            `json:"next-row-id,omitempty"` // nil in format version 2
 }
 
 type ref struct {
@@ -76,6 +74,8 @@ type snapshot struct {
 	ManifestList   string            `json:"manifest-list"`
 	Summary        map[string]string `json:"summary"`
 	SchemaID       int               `json:"schema-id"`
+	FirstRowID     *int64            `json:"first-row-id,omitempty"` // nil in format version 2
+	AddedRows      *int64            `json:"added-rows,omitempty"`   // row ids given out, those never used included
 
 	raw json.RawMessage
 	// drops are the keys that are needed by this snapshot and older ones but not by the next: they go when it does.
@@ -117,7 +117,7 @@ func defaultProperties() map[string]string {
 
 func newMetadata(uuid, location string) metadata {
 	return metadata{
-		FormatVersion:     FormatVersion,
+		FormatVersion:     lake.FormatV2,
 		TableUUID:         uuid,
 		Location:          location,
 		CurrentSchemaID:   -1,
@@ -138,11 +138,14 @@ func parseMetadata(key string, b []byte) (metadata, error) {
 	if err := json.Unmarshal(b, &m); err != nil {
 		return m, fmt.Errorf("%w: %s: %w", ErrCorrupt, key, err)
 	}
-	if m.FormatVersion < FormatVersion { // never written by tarn
+	if m.FormatVersion < lake.FormatV2 { // never written by tarn
 		return m, fmt.Errorf("%w: %s: Iceberg format version %d", ErrCorrupt, key, m.FormatVersion)
 	}
-	if m.FormatVersion != FormatVersion {
-		return m, fmt.Errorf("%s: Iceberg format version %d; this tarn reads version %d", key, m.FormatVersion, FormatVersion)
+	if m.FormatVersion > lake.FormatV3 {
+		return m, fmt.Errorf("%s: Iceberg format version %d; this tarn reads up to version %d", key, m.FormatVersion, lake.FormatV3)
+	}
+	if m.FormatVersion == lake.FormatV3 && (m.NextRowID == nil || *m.NextRowID < 0) {
+		return m, fmt.Errorf("%w: %s: format version 3 without a next-row-id", ErrCorrupt, key)
 	}
 	if m.CurrentSnapshotID != -1 && (len(m.Snapshots) == 0 || m.Snapshots[len(m.Snapshots)-1].ID != m.CurrentSnapshotID) {
 		return m, fmt.Errorf("%w: %s: the current snapshot %d is not the last one", ErrCorrupt, key, m.CurrentSnapshotID)

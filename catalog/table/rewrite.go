@@ -27,6 +27,8 @@ type tally struct {
 	added, removed           int64 // files
 	addedRows, removedRows   int64
 	addedBytes, removedBytes int64
+
+	addedVectors, removedVectors int64 // of added and removed
 }
 
 // rewrite makes the manifests of one content: those that lose a file and, if a file comes, the one that is not sealed
@@ -49,7 +51,7 @@ func (w *writer) rewrite(ctx context.Context, ch change) error {
 			return err
 		}
 		for _, e := range entries {
-			if ch.remove[e.key] {
+			if ch.remove[e.id()] {
 				deleted = append(deleted, e)
 			} else {
 				existing = append(existing, e)
@@ -80,10 +82,16 @@ func (w *writer) count(ch change, deleted []entry) {
 	}
 	for _, e := range ch.add {
 		n.added, n.addedRows, n.addedBytes = n.added+1, n.addedRows+e.rows, n.addedBytes+e.bytes
+		if e.vector != nil {
+			n.addedVectors++
+		}
 		c.totals.add(ch.content, e, 1)
 	}
 	for _, e := range deleted {
 		n.removed, n.removedRows, n.removedBytes = n.removed+1, n.removedRows+e.rows, n.removedBytes+e.bytes
+		if e.vector != nil {
+			n.removedVectors++
+		}
 		c.totals.add(ch.content, e, -1)
 	}
 	c.removed = append(c.removed, deleted...)
@@ -94,7 +102,7 @@ func (m *manifest) loses(remove map[string]bool) bool {
 		return false
 	}
 	for _, e := range m.entries {
-		if remove[e.key] {
+		if remove[e.id()] {
 			return true
 		}
 	}

@@ -70,7 +70,7 @@ func (t *Table) Standalone(s Standalone) ([]Object, error) {
 		return nil, err
 	}
 	id := snapshotID(nonce, t.id)
-	st := stamp{snapshotID: id, sequence: 1, schema: ice}
+	st := stamp{snapshotID: id, sequence: 1, schema: ice, format: meta.FormatVersion}
 	data, deletes, err := s.entries()
 	if err != nil {
 		return nil, err

@@ -36,8 +36,10 @@ func (c *Commit) summary(st Stamp, ch *lake.TableChange, w *writer) map[string]s
 	some("deleted-records", d.removedRows)
 	some("added-delete-files", x.added)
 	some("removed-delete-files", x.removed)
-	some("added-position-delete-files", x.added)
-	some("removed-position-delete-files", x.removed)
+	some("added-position-delete-files", x.added-x.addedVectors)
+	some("removed-position-delete-files", x.removed-x.removedVectors)
+	some("added-dvs", x.addedVectors)
+	some("removed-dvs", x.removedVectors)
 	some("added-position-deletes", x.addedRows)
 	some("removed-position-deletes", x.removedRows)
 	some("added-files-size", d.addedBytes+x.addedBytes)
@@ -70,7 +72,7 @@ func operation(ch *lake.TableChange, w *writer) string {
 		return "replace"
 	case d.added == 0 && d.removed == 0 && x.removed > 0 && x.addedRows == x.removedRows && ch.RowsDeleted == 0:
 		return "replace"
-	case d.added == 0 && (x.removed == 0 || d.removed > 0):
+	case d.added == 0 && (x.removed == 0 || d.removed > 0 || x.removed == x.removedVectors): // a vector is replaced by a fuller one
 		return "delete"
 	}
 	return "overwrite"

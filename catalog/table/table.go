@@ -1,4 +1,5 @@
-// Package table keeps one Iceberg table in the object store: metadata.json, manifest lists and manifests (format v2).
+// Package table keeps one Iceberg table in the object store: metadata.json, manifest lists and manifests (format versions 2
+// and 3).
 // It commits at a cost that does not grow with the table's history: new entries go to one tail manifest for data and
 // one for deletes, rewritten by each commit until full; old snapshots leave in the same commit.
 //
@@ -26,7 +27,9 @@ var ErrCorrupt = journal.ErrCorrupt
 
 // Table is the newest state of a table. It is used by one goroutine at a time.
 //
-// Invariant: index names exactly the live files of manifests, and totals are their sums.
+// Invariant: index names exactly the live entries of manifests by their ids, totals are their sums, and vectors counts those that
+// are deletion vectors by object.
+// Invariant: a table of format version 3 has no position delete files, one of version 2 no deletion vectors.
 type Table struct {
 	store     objstore.Store
 	id        lake.TableID
@@ -36,6 +39,7 @@ type Table struct {
 	ice       *iceberg.Schema
 	manifests []*manifest // those with live entries, and those written by the current snapshot
 	index     map[string]*manifest
+	vectors   map[string]int
 	totals    Totals
 	jsonBytes int // of the newest metadata.json
 	// damaged: what the newest metadata.json names cannot be read. Only a change that replaces every file moves the table.
@@ -65,7 +69,7 @@ func New(store objstore.Store, id lake.TableID, tableUUID string) (*Table, error
 	if _, err := uuid.Parse(tableUUID); err != nil {
 		return nil, fmt.Errorf("table uuid %q: %w", tableUUID, err)
 	}
-	return &Table{store: store, id: id, meta: newMetadata(tableUUID, store.URL(id.Root())), index: map[string]*manifest{}}, nil
+	return &Table{store: store, id: id, meta: newMetadata(tableUUID, store.URL(id.Root())), index: map[string]*manifest{}, vectors: map[string]int{}}, nil
 }
 
 // Load reads a table as of one metadata.json: the metadata, the manifest list, then all manifests at once.
@@ -75,7 +79,7 @@ func Load(ctx context.Context, store objstore.Store, id lake.TableID, name journ
 	if err != nil {
 		return nil, err
 	}
-	t := &Table{store: store, id: id, name: name, index: map[string]*manifest{}, jsonBytes: len(b)}
+	t := &Table{store: store, id: id, name: name, index: map[string]*manifest{}, vectors: map[string]int{}, jsonBytes: len(b)}
 	if t.meta, err = parseMetadata(key, b); err != nil {
 		return nil, err
 	}
@@ -92,10 +96,13 @@ func Load(ctx context.Context, store objstore.Store, id lake.TableID, name journ
 	}
 	for _, m := range t.manifests {
 		for _, e := range m.entries {
-			if t.index[e.key] != nil {
-				return nil, fmt.Errorf("%w: %s: file %s is live twice", ErrCorrupt, key, e.key)
+			if t.index[e.id()] != nil {
+				return nil, fmt.Errorf("%w: %s: file %s is live twice", ErrCorrupt, key, e.id())
 			}
-			t.index[e.key] = m
+			t.index[e.id()] = m
+			if e.vector != nil {
+				t.vectors[e.key]++
+			}
 			t.totals.add(m.content, e, 1)
 		}
 	}
@@ -196,6 +203,9 @@ func (t *Table) Name() journal.Metadata { return t.name }
 // UUID is the Iceberg table-uuid.
 func (t *Table) UUID() string { return t.meta.TableUUID }
 
+// Format is the Iceberg format version.
+func (t *Table) Format() int { return t.meta.FormatVersion }
+
 // Schema is the current schema.
 func (t *Table) Schema() lake.Schema { return t.schema }
 
@@ -208,7 +218,7 @@ func (t *Table) Data() []lake.File {
 	for _, m := range t.manifests {
 		if m.content == iceberg.ManifestContentData {
 			for _, e := range m.entries {
-				files = append(files, lake.File{Key: e.key, Rows: e.rows, Bytes: e.bytes})
+				files = append(files, lake.File{Key: e.key, Rows: e.rows, Bytes: e.bytes, Lineage: e.lineage()})
 			}
 		}
 	}
@@ -221,7 +231,9 @@ func (t *Table) Deletes() []string {
 	for _, m := range t.manifests {
 		if m.content == iceberg.ManifestContentDeletes {
 			for _, e := range m.entries {
-				keys = append(keys, e.key)
+				if e.vector == nil {
+					keys = append(keys, e.key)
+				}
 			}
 		}
 	}
@@ -240,9 +252,9 @@ func (t *Table) References() *References {
 	r := &References{reader: &Table{store: t.store, id: t.id}, keys: map[string]bool{t.name.Key(t.id): true}}
 	for _, m := range t.manifests {
 		r.keys[m.key] = true
-	}
-	for k := range t.index {
-		r.keys[k] = true
+		for _, e := range m.entries {
+			r.keys[e.key] = true
+		}
 	}
 	for i, s := range t.meta.Snapshots {
 		if list, ok := t.store.Key(s.ManifestList); ok {
@@ -341,5 +353,5 @@ func (t *Table) dropsOf(ctx context.Context, s, next *snapshot) ([]string, error
 		}
 		keys = append(keys, gone...)
 	}
-	return keys, nil
+	return t.withoutShared(ctx, keys, now)
 }

@@ -38,6 +38,8 @@ type committer struct {
 	tbl   *Table
 	n     int
 	most  int
+
+	assigned func(string, lake.Lineage) // told of row ids, if not nil
 }
 
 func newCommitter(t *testing.T) *committer {
@@ -66,7 +68,11 @@ func (c *committer) commit(ch lake.TableChange) Garbage {
 			c.t.Fatal(err)
 		}
 	}
-	return k.Adopt()
+	g := k.Adopt()
+	if c.assigned != nil {
+		k.EachAssigned(c.assigned)
+	}
+	return g
 }
 
 // same checks that the table in memory is what a new process would read.
@@ -285,8 +291,11 @@ func flipped(b []byte, i int) []byte {
 
 // TestFormatVersion: metadata of another Iceberg format version is refused by name.
 func TestFormatVersion(t *testing.T) {
-	_, err := parseMetadata("k", []byte(`{"format-version":3,"current-snapshot-id":-1}`))
+	_, err := parseMetadata("k", []byte(`{"format-version":4,"current-snapshot-id":-1}`))
 	if err == nil || errors.Is(err, ErrCorrupt) {
-		t.Errorf("format version 3: %v", err)
+		t.Errorf("format version 4: %v", err)
+	}
+	if _, err := parseMetadata("k", []byte(`{"format-version":3,"current-snapshot-id":-1}`)); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("format version 3 without a next-row-id: %v", err)
 	}
 }

@@ -30,7 +30,7 @@ func scrubCommand() *cobra.Command {
 		Args:    exactly(),
 	}
 	flags.register(cmd)
-	cmd.Flags().BoolVar(&deep, "deep", false, "also read all pages, WAL and TID sets, and check their checksums")
+	cmd.Flags().BoolVar(&deep, "deep", false, "also read all pages, WAL, TID sets and deletion vectors, and check their checksums")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON for scripts")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		store, url, err := flags.open(cmd.Context())

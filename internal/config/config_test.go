@@ -123,7 +123,7 @@ func TestBadSettings(t *testing.T) {
 		{base + "tables:\n  - match: a.b\n", `tarn.yaml:5: match of a rule in tables is "a.b": write "database.schema.table"`},
 		{base + "tables:\n  - {match: a.b.c, partition_by: [x]}\n", "partition_by is not supported yet"},
 		{base + "tables:\n  - {match: a.b.c, sort_by: [x]}\n", "sort_by is not supported yet"},
-		{base + "tables:\n  - {match: a.b.c, format_version: 3}\n", "format version 3 is not supported yet"},
+		{base + "tables:\n  - {match: a.b.c, format_version: 4}\n", `format_version of a rule in tables is "4": write 2 or 3`},
 		{base + "tables:\n  - {match: a.b.c, readers: [sparc]}\n", "sparc is no known reader"},
 		{base + "tables:\n  - {match: a.b.c, out_of_range: zero}\n", `out_of_range of a rule in tables is "zero": write null, clamp or error`},
 		{base + "tables:\n  - {match: a.b.c, numeric: \"decimal(39,2)\"}\n", "write string or decimal(p,s), p from 1 to 38"},

@@ -12,7 +12,7 @@ import (
 type Rule struct {
 	Match         Pattern
 	Exclude       bool
-	FormatVersion int      // Iceberg format version; 2
+	FormatVersion int      // Iceberg format version, 2 or 3; 0 if not set: 2 for new tables, and those that are in the lake stay as they are
 	Readers       []string // engines that will read the table; empty for any
 	PartitionBy   []string
 	SortBy        []string
@@ -27,8 +27,22 @@ type Rule struct {
 // Rules are tried in order; the first match wins.
 type Rules []Rule
 
-// DefaultRule holds for tables no rule matches: they are in the lake, format version 2.
-var DefaultRule = Rule{FormatVersion: 2, OutOfRange: "null"}
+// Format is the Iceberg format version wanted of a table, 0 if it may be as it is.
+func (r Rule) Format() int {
+	if r.Exclude {
+		return 0
+	}
+	return r.FormatVersion
+}
+
+// SharedVectors says that the deletion vectors of a publication may lie in one object: every reader is declared, and DuckDB, which
+// then misses rows (docs/ENGINES.md), is not among them.
+func (r Rule) SharedVectors() bool {
+	return len(r.Readers) > 0 && !slices.Contains(r.Readers, "duckdb")
+}
+
+// DefaultRule holds for tables no rule matches: they are in the lake.
+var DefaultRule = Rule{OutOfRange: "null"}
 
 // For gives the rule of a table.
 func (r Rules) For(database, schema, table string) Rule {
@@ -153,9 +167,7 @@ func (c *Config) setRule(e entry) error {
 		err = setBool(&r.VersionHint, e.value())
 	case "format_version":
 		if r.FormatVersion, err = strconv.Atoi(e.value()); err != nil || r.FormatVersion < 2 || r.FormatVersion > 3 {
-			err = fmt.Errorf("write 2")
-		} else if r.FormatVersion == 3 {
-			err = fmt.Errorf("format version 3 is not supported yet, write 2")
+			err = fmt.Errorf("write 2 or 3")
 		}
 	case "readers":
 		r.Readers, err = e.values, checkReaders(e.values)
@@ -204,7 +216,7 @@ func parseNumeric(v string) (n Numeric, err error) {
 	return n, nil
 }
 
-var readers = []string{"spark", "trino", "duckdb", "pyiceberg"}
+var readers = []string{"spark", "trino", "duckdb", "pyiceberg", "polars"}
 
 func checkReaders(names []string) error {
 	for _, n := range names {

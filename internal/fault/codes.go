@@ -13,6 +13,7 @@ const (
 	UnknownKey     Code = 104
 	SettingMissing Code = 105
 	OpenListener   Code = 106
+	FormatDown     Code = 110
 
 	SourceURL         Code = 201
 	SourceUnreachable Code = 202

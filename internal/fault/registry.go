@@ -32,6 +32,7 @@ var registry = []Entry{
 	{UnknownKey, "tarn.yaml has an unknown key", "A key is misspelled, or is in the wrong section.", "The message names the nearest known key; docs/OPERATING.md lists all."},
 	{SettingMissing, "a required setting is missing", "store, data_dir or source.url is set nowhere.", "Set it in tarn.yaml, by its TARN_ variable or by its flag."},
 	{OpenListener, "a listener is open to other hosts without protection", "A listener's address can be reached from other hosts, and nothing asks there who is calling.", "Listen on 127.0.0.1, or do what the message says to protect it."},
+	{FormatDown, "a table's Iceberg format version does not go back", "A rule of tables says format_version: 2 of a table that is in the lake in version 3; Iceberg has no way back.", "Write format_version: 3 for it. To have it in version 2 all the same, exclude it for one publication, which drops it from the lake, and include it again."},
 
 	{SourceURL, "the source's connection string cannot be used", "source.url is no libpq URI or key=value string, or names a file or option that does not work.", "Write it as postgres://user@host:5432/db?sslmode=verify-full."},
 	{SourceUnreachable, "no connection to the source", "No Postgres answers at that address, the network or TLS fails, or the server hangs.", "Check that the server runs, listen_addresses, the port, firewalls and sslmode. A tarn that was attached before goes on trying."},
@@ -111,7 +112,7 @@ var registry = []Entry{
 	{ExportTaken, "there is something where a table is to be exported", "The location named is not empty: a table is there, other files, or an export that is under way or was killed.", "Name another --to. What a killed export left, with tarn-export.json in it and no metadata, may be removed."},
 	{ExportPassed, "a table went on while it was exported", "Files of a publication are kept for an hour after it was superseded; copying them took longer, or --at was about to leave.", "Export again, without --at or with a later one."},
 	{LSNNotKept, "the lake is not kept at that LSN", "Publications can be read for an hour after they were superseded, and none above the newest.", "Name an LSN in between; GET /api/v1/publications lists them."},
-	{ExportFormat, "a table has files that cannot be exported", "`tarn export` writes tables of Iceberg format version 2, and the table has delete files of another kind.", "Export a table of format version 2, or let engines read this one where it is."},
+	{ExportFormat, "a table has files that cannot be exported", "`tarn export` writes tables of Iceberg format version 2, and the table has delete files that are neither Parquet nor deletion vectors.", "Let engines read the table where it is."},
 
 	{NoServer, "no tarn answers", "Nothing listens on the address, or the network does not lead there.", "Start `tarn serve`, or give its address with --http, --config or TARN_HTTP."},
 	{NoAnswer, "tarn does not answer", "The process listens and says nothing: it hangs, was stopped, or the machine is overloaded.", "See whether the process runs."},

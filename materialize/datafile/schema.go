@@ -2,6 +2,7 @@ package datafile
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/schema"
@@ -17,12 +18,31 @@ type parquetSchema struct {
 	paths []string // of the leaves, in order
 }
 
-func newSchema(s lake.Schema) (*parquetSchema, error) {
-	if len(s.Fields) == 0 {
+// Columns of row lineage (Iceberg spec, "Reserved Field IDs").
+const (
+	rowIDID    = 2147483540
+	sequenceID = 2147483539
+)
+
+// withLineage adds the columns of row lineage. Readers go by their ids: a name that the table has already gets another.
+func withLineage(fields []lake.Field) []lake.Field {
+	out := slices.Clone(fields)
+	for _, f := range []lake.Field{{ID: rowIDID, Name: "_row_id"}, {ID: sequenceID, Name: "_last_updated_sequence_number"}} {
+		for slices.ContainsFunc(fields, func(g lake.Field) bool { return g.Name == f.Name }) {
+			f.Name = "_" + f.Name
+		}
+		f.Type.Kind = lake.Long
+		out = append(out, f)
+	}
+	return out
+}
+
+func newSchema(columns []lake.Field) (*parquetSchema, error) {
+	if len(columns) == 0 {
 		return nil, fmt.Errorf("data file: the schema has no column")
 	}
-	fields := make(schema.FieldList, 0, len(s.Fields))
-	for _, f := range s.Fields {
+	fields := make(schema.FieldList, 0, len(columns))
+	for _, f := range columns {
 		n, err := node(f, parquet.Repetitions.Optional)
 		if err != nil {
 			return nil, fmt.Errorf("data file: column %q: %w", f.Name, err)

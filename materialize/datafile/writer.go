@@ -33,6 +33,9 @@ type Options struct {
 	DeltaIntegers bool
 	// Clamp is column.Batch.Clamp.
 	Clamp bool
+	// RowLineage adds the columns _row_id and _last_updated_sequence_number, for rows that keep theirs from another file: after
+	// those of Schema, Columns has a builder of longs for each. There are no statistics of them.
+	RowLineage bool
 }
 
 // DefaultCreatedBy is the footer's created_by.
@@ -131,11 +134,15 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 func NewWriter(opts Options, sink io.Writer) (*Writer, error) {
 	opts = opts.withDefaults()
 	w := &Writer{opts: opts, sink: countingWriter{w: sink}, batch: column.Batch{Clamp: opts.Clamp}}
+	fields := opts.Schema.Fields
+	if opts.RowLineage {
+		fields = withLineage(fields)
+	}
 	var err error
-	if w.schema, err = newSchema(opts.Schema); err != nil {
+	if w.schema, err = newSchema(fields); err != nil {
 		return nil, err
 	}
-	for _, f := range opts.Schema.Fields {
+	for _, f := range fields {
 		b := column.New(f, &w.batch)
 		w.columns = append(w.columns, b)
 		w.leaves = append(w.leaves, b.Leaves()...)
@@ -147,7 +154,7 @@ func NewWriter(opts Options, sink io.Writer) (*Writer, error) {
 	return w, nil
 }
 
-// Columns are the builders of the schema's fields, in its order.
+// Columns are the builders of the schema's fields, in its order, and then those of Options.RowLineage.
 func (w *Writer) Columns() []*column.Builder { return w.columns }
 
 // Rows is the number of rows ended so far.
@@ -326,7 +333,11 @@ func (w *Writer) Close() (lake.File, error) {
 	for i := range w.stats {
 		f.Columns[i] = w.stats[i].result(w.leaves[i])
 	}
-	return f, addChunks(&f, w.file)
+	err := addChunks(&f, w.file)
+	if w.opts.RowLineage {
+		f.Columns = f.Columns[:len(f.Columns)-2]
+	}
+	return f, err
 }
 
 // addChunks takes sizes and row group offsets from the footer just written.

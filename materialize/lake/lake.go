@@ -14,7 +14,7 @@ import (
 // Kind is an Iceberg type's name.
 type Kind uint8
 
-// The kinds tarn writes (format v2).
+// The kinds tarn writes.
 const (
 	Bool        Kind = iota + 1
 	Int              // 32-bit
@@ -104,7 +104,8 @@ type File struct {
 	Rows         int64
 	Bytes        int64
 	Columns      []ColumnStats
-	SplitOffsets []int64 // row group starts
+	SplitOffsets []int64  // row group starts
+	Lineage      *Lineage // set by the catalog; nil in format version 2, and until a publication has given row ids
 }
 
 // PositionDeletes is a file of (file_path, pos) sorted by both (Iceberg spec, "Position Delete Files").
@@ -112,6 +113,34 @@ type File struct {
 type PositionDeletes struct {
 	File
 }
+
+// Lineage is what the rows of a data file are known by in format version 3 (Iceberg spec, "Row Lineage"): a row without a
+// _row_id of its own has FirstRowID plus its position, and one without a _last_updated_sequence_number has Sequence.
+type Lineage struct {
+	FirstRowID int64
+	Sequence   int64 // data sequence number
+}
+
+// Vector is a deletion vector (Iceberg spec, "Deletion Vectors"): the deleted positions of one data file, a blob of a Puffin
+// object that many of them share. It has all positions deleted in that file, those of former delete files included.
+type Vector struct {
+	Data      string // key of the data file
+	Key       string // of the Puffin object
+	Offset    int64  // of the blob in the object, bytes
+	Size      int64  // of the blob, bytes
+	Positions int64  // deleted
+	FileBytes int64  // of the whole object
+}
+
+// VectorsSuffix ends the key of a Puffin object.
+const VectorsSuffix = ".puffin"
+
+// The format versions tarn writes. Version 2 has position delete files and no deletion vectors, version 3 the reverse, and
+// rows that keep their ids.
+const (
+	FormatV2 = 2
+	FormatV3 = 3
+)
 
 // TableID is what makes a lake table the same table: OIDs and the LSN its creation was first seen at.
 type TableID struct {
@@ -130,7 +159,8 @@ func (n TableName) String() string { return n.Database + "." + n.Namespace + "."
 // TableChange is what one publication does to one table.
 //
 // Order of effects: Drop ends all. Else the name and schema are set, the files in Remove* (or, with ReplaceAll, every
-// live file) leave, then Add* arrive. A change with no file effect makes no snapshot unless Create is set.
+// live file) leave, then Add* arrive. A change with no file effect makes no snapshot unless Create is set. A data file has
+// one deletion vector at most: one that arrives replaces the former, and one of a data file that leaves goes with it.
 type TableChange struct {
 	ID     TableID
 	Name   TableName
@@ -138,17 +168,22 @@ type TableChange struct {
 	Create bool   // first publication of this ID
 	Drop   bool
 	Schema Schema
+	Format int // Iceberg format version from now on; 0: as it is, 2 for a new table. It never falls
 
 	ReplaceAll    bool     // every live data and delete file leaves
 	RemoveData    []string // keys of live data files that leave
 	RemoveDeletes []string // keys of live delete files that leave
 	AddData       []File
 	AddDeletes    []PositionDeletes
+	AddVectors    []Vector
 	RowsDeleted   int64             // rows that were live before and are no more
 	SameRows      bool              // files are written again: the live rows after the change are the live rows before
 	Properties    map[string]string // Iceberg table properties to set
 
 	State []byte // the materializer's own, given back by Load
+
+	// Assigned is told, before Publish returns nil, of each data file that the publication gave row ids.
+	Assigned func(key string, l Lineage)
 }
 
 // Publication moves every changed table of the cluster to one LSN in one atomic step.
@@ -171,7 +206,9 @@ type TableHead struct {
 	Schema  Schema
 	LSN     pg.LSN   // of the publication that last changed it
 	Data    []File   // live data files; Columns and SplitOffsets may be absent
+	Format  int      // Iceberg format version
 	Deletes []string // keys of live position delete files
+	Vectors []Vector // live deletion vectors
 	State   []byte
 	// Damaged says why the table's files or state could not be read; what is told of them is then not complete. Only a
 	// change with ReplaceAll moves such a table.

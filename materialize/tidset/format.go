@@ -13,7 +13,7 @@ import (
 // A TID set file, little-endian. Integers of chunks are unsigned LEB128 (encoding/binary's Uvarint) unless said otherwise.
 //
 //	 0  magic        8 bytes "TARNTIDS"
-//	 8  version      u32: 1
+//	 8  version      u32: 1, or 2 of a file with lineage
 //	12  length       u64: bytes of the whole file
 //	20  spc db rel   u32 u32 u32
 //	32  incarnation  u64: LSN
@@ -30,9 +30,14 @@ import (
 //	    then runs of rows with one xmin until the chunk's rows are used up:
 //	      rows in the run
 //	      xmin - previous xmin as int32, zigzag (the first: - 0)
+//	    version 2: lineage, from the chunks' end to the file's: runs until all rows are used up, then their CRC-32C u32
+//	      rows in the run << 1 | 1 if they have row ids of their own; then, if so:
+//	      the first row's id - the id after the last run's last, as int64, zigzag (the first: - 0)
+//	      sequence number - the last run's that had one, as int64, zigzag (the first: - 0)
 const (
 	magic       = "TARNTIDS"
 	version     = 1
+	versionRows = 2 // with lineage
 	headerSize  = 52
 	indexSize   = 28
 	chunkBlocks = 1024
@@ -48,7 +53,11 @@ func (s *Set) Encode(dst []byte) []byte {
 	base := len(dst)
 	chunks := (len(s.blocks) + chunkBlocks - 1) / chunkBlocks
 	dst = append(dst, magic...)
-	dst = binary.LittleEndian.AppendUint32(dst, version)
+	if s.lineage != nil {
+		dst = binary.LittleEndian.AppendUint32(dst, versionRows)
+	} else {
+		dst = binary.LittleEndian.AppendUint32(dst, version)
+	}
 	dst = binary.LittleEndian.AppendUint64(dst, 0)
 	for _, oid := range []pg.OID{s.source.Rel.Spc, s.source.Rel.DB, s.source.Rel.Rel} {
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(oid))
@@ -66,6 +75,10 @@ func (s *Set) Encode(dst []byte) []byte {
 			uint32(len(dst) - start), crcOf(dst[start:])} {
 			binary.LittleEndian.PutUint32(e[4*i:], v)
 		}
+	}
+	if s.lineage != nil {
+		dst = append(dst, s.lineage...)
+		dst = binary.LittleEndian.AppendUint32(dst, crcOf(s.lineage))
 	}
 	f := dst[base:]
 	binary.LittleEndian.PutUint64(f[12:], uint64(len(f)))
@@ -123,8 +136,8 @@ func Decode(b []byte) (*Set, error) {
 		return nil, corrupt("%d bytes do not begin with %q and a header", len(b), magic)
 	}
 	u32 := func(at int) uint32 { return binary.LittleEndian.Uint32(b[at:]) }
-	if v := u32(8); v != version {
-		return nil, fmt.Errorf("TID set of version %d, this program reads %d: %w", v, version, ErrVersion)
+	if v := u32(8); v != version && v != versionRows {
+		return nil, fmt.Errorf("TID set of version %d, this program reads up to %d: %w", v, versionRows, ErrVersion)
 	}
 	if n := binary.LittleEndian.Uint64(b[12:]); n != uint64(len(b)) {
 		return nil, corrupt("file is %d bytes, its header says %d", len(b), n)
@@ -161,6 +174,12 @@ func Decode(b []byte) (*Set, error) {
 			return nil, corrupt("chunk %d ends at block %d, not %d", c, s.blocks[len(s.blocks)-1], u32(e+4))
 		}
 		at += length
+	}
+	if u32(8) == versionRows {
+		if err := s.decodeLineage(b[at:]); err != nil {
+			return nil, err
+		}
+		at = len(b)
 	}
 	if at != len(b) || s.rows != u32(40) {
 		return nil, corrupt("%d rows in %d bytes, its header says %d in %d", s.rows, at, u32(40), len(b))

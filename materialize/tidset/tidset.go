@@ -31,6 +31,7 @@ type Set struct {
 	words    []uint64 // bitmaps: the number of words, then bit off-1 of them for each row's offset
 	runStart []uint32 // position
 	runXmin  []pg.XID
+	lineage  []byte // runs as the file has them; nil if no row has a row id of its own
 }
 
 // run marks an entry of Set.offsets as a contiguous run.
@@ -69,7 +70,7 @@ func (s *Set) MaxBlock() pg.BlockNumber {
 
 // MemBytes is the memory the set holds.
 func (s *Set) MemBytes() int64 {
-	return int64(160 + 4*(cap(s.blocks)+cap(s.first)+cap(s.offsets)+cap(s.runStart)+cap(s.runXmin)) + 8*cap(s.words))
+	return int64(184 + 4*(cap(s.blocks)+cap(s.first)+cap(s.offsets)+cap(s.runStart)+cap(s.runXmin)) + 8*cap(s.words) + cap(s.lineage))
 }
 
 // EachBlock calls yield for every block in ascending order until it returns false.
@@ -162,6 +163,8 @@ type Builder struct {
 	last  pg.OffsetNumber
 	bits  [maxWords]uint64 // offsets of the block at hand
 	n     uint32           // rows of the block at hand
+
+	lineage lineageWriter
 }
 
 const maxWords = (pg.MaxHeapTuplesPerPage + 63) / 64
@@ -204,6 +207,7 @@ func (b *Builder) Finish() *Set {
 	if b.n > 0 {
 		b.endBlock()
 	}
+	b.set.lineage = b.lineage.finish(b.set.rows)
 	return &b.set
 }
 

@@ -170,7 +170,12 @@ func TestBlockAllocatesNothing(t *testing.T) {
 // TestDamageIsNoticed flips each byte of a file in turn.
 func TestDamageIsNoticed(t *testing.T) {
 	rows := append(dense(3, 5), row{pg.TID{Block: 9, Offset: 1}, 3}, row{pg.TID{Block: 9, Offset: 200}, 4})
-	enc := build(t, rows).Encode(nil)
+	for _, s := range []*Set{build(t, rows), buildKept(t, rows, genKept(len(rows), 3))} {
+		damage(t, s.Encode(nil))
+	}
+}
+
+func damage(t *testing.T, enc []byte) {
 	for i := range enc {
 		b := bytes.Clone(enc)
 		b[i] ^= 0x40
@@ -189,7 +194,7 @@ func TestDamageIsNoticed(t *testing.T) {
 
 func TestNewerVersionIsRefused(t *testing.T) {
 	enc := build(t, dense(1, 1)).Encode(nil)
-	binary.LittleEndian.PutUint32(enc[8:], version+1)
+	binary.LittleEndian.PutUint32(enc[8:], versionRows+1)
 	if _, err := Decode(enc); !errors.Is(err, ErrVersion) {
 		t.Errorf("got %v", err)
 	}
@@ -213,12 +218,20 @@ func fixCRC(b []byte) {
 		}
 	}
 	binary.LittleEndian.PutUint32(b[48:], headerCRC(b, chunks))
+	end := headerSize + chunks*indexSize
+	for c := range chunks {
+		end += int(binary.LittleEndian.Uint32(b[headerSize+c*indexSize+20:]))
+	}
+	if binary.LittleEndian.Uint32(b[8:]) == versionRows && end <= len(b)-4 {
+		binary.LittleEndian.PutUint32(b[len(b)-4:], crcOf(b[end:len(b)-4]))
+	}
 }
 
 func FuzzDecode(f *testing.F) {
 	f.Add(build(f, dense(2, 3)).Encode(nil))
 	f.Add(build(f, append(dense(1100, 1), row{pg.TID{Block: 9000, Offset: 1}, 3}, row{pg.TID{Block: 9000, Offset: 200}, 4})).Encode(nil))
 	f.Add(build(f, nil).Encode(nil))
+	f.Add(buildKept(f, dense(2, 3), genKept(6, 2)).Encode(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = bytes.Clone(b)
 		fixCRC(b)
@@ -233,6 +246,9 @@ func FuzzDecode(f *testing.F) {
 			t.Error(err)
 		} else {
 			check(t, d, rows)
+			if !slices.Equal(d.Lineage(), s.Lineage()) {
+				t.Error("the lineage is another")
+			}
 		}
 	})
 }

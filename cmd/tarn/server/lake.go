@@ -17,6 +17,10 @@ func (s *Server) readLake(ctx context.Context) error {
 		Types: func(n lake.TableName) types.Options {
 			return typeOptions(s.cfg.Tables.For(n.Database, n.Namespace, n.Name))
 		},
+		Format: func(n lake.TableName) materialize.TableFormat {
+			r := s.cfg.Tables.For(n.Database, n.Namespace, n.Name)
+			return materialize.TableFormat{Version: r.Format(), SharedVectors: r.SharedVectors()}
+		},
 		ToastDir: filepath.Join(s.cfg.DataDir, "toast"), Fatal: s.fatal, MemoryBytes: s.lakeMemory(), Archive: s.archive, Copying: s.copying(), Logger: s.log,
 	})
 	if err != nil {

@@ -112,6 +112,9 @@ func (s *Server) pipeline(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.closeLake()) }()
+	if err := s.eng.CheckFormats(); err != nil {
+		return err
+	}
 	if err := s.loadResync(ctx); err != nil {
 		return err
 	}
