@@ -31,7 +31,7 @@ func allCases() []testCase {
 func TestLimitsAreDocumented(t *testing.T) {
 	want := "| engine | what it cannot do | case |\n|---|---|---|\n"
 	shown := map[string]string{lakecheck.PyIceberg: "PyIceberg", lakecheck.DuckDB: "DuckDB", lakecheck.Polars: "Polars", lakecheck.Spark: "Spark", lakecheck.Trino: "Trino"}
-	for _, c := range allCases() {
+	for _, c := range append(allCases(), sharedCase) {
 		for _, name := range lakecheck.Engines {
 			if l, ok := c.limits[name]; ok {
 				want += fmt.Sprintf("| %s | %s | %s |\n", shown[name], l.why, c.name)
@@ -96,7 +96,7 @@ func (r *rig) mustBeEqual(readers ...*lakecheck.Reader) {
 
 // A store that is a folder, for the engines that read files by path: Trino, without its Hadoop part, does not.
 func TestFolderStore(t *testing.T) {
-	r := newRigOn(t, 18, "file://"+t.TempDir(), numbered("t", "500")...)
+	r := newRigOn(t, 18, "file://"+t.TempDir(), "", numbered("t", "500")...)
 	r.publish()
 	r.exec(`DELETE FROM t WHERE id % 5 = 0`, `UPDATE t SET v = 'later' WHERE id % 7 = 0`)
 	r.publish()

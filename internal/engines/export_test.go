@@ -43,7 +43,7 @@ func changeOrders(r *rig) {
 // registered in another catalog on S3; the synced table does not notice, and goes on.
 func TestExport(t *testing.T) {
 	t.Run("folder", func(t *testing.T) {
-		r := newRigOn(t, 18, "file://"+t.TempDir(), exportSetup...)
+		r := newRigOn(t, 18, "file://"+t.TempDir(), "", exportSetup...)
 		changeOrders(r)
 		e := r.export("app.public.orders", "--to", "file://"+filepath.Join(r.dir, "warehouse", "db", "orders"))
 		if e.report.StreamedBytes != 0 || e.report.DeleteFiles < 2 || e.report.DataFiles < 3 {

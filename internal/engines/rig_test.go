@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -36,6 +37,9 @@ type rig struct {
 	dir     string
 	s3      *s3test.Server
 	readers map[string]*lakecheck.Reader
+	store   string // URL
+	rules   string // of tables in tarn.yaml; empty for none
+	stop    func() // ends tarn
 
 	warehouses []string            // after each step
 	recorded   map[string]recorded // by table and step
@@ -44,17 +48,22 @@ type rig struct {
 // newRig starts Postgres and tarn; engines start meanwhile, if they do not run yet. setup is SQL before tarn attaches.
 func newRig(t *testing.T, major int, setup ...string) *rig {
 	t.Helper()
-	return newRigOn(t, major, "s3://"+bucket+"/"+filepath.Base(filepath.Dir(t.TempDir())), setup...)
+	return newRigOn(t, major, bucketStore(t), "", setup...)
 }
 
-// newRigOn is newRig with a store of its own.
-func newRigOn(t *testing.T, major int, store string, setup ...string) *rig {
+// bucketStore is a store in the engines' bucket that is the test's own.
+func bucketStore(t *testing.T) string {
+	return "s3://" + bucket + "/" + filepath.Base(filepath.Dir(t.TempDir()))
+}
+
+// newRigOn is newRig with a store of its own, and rules of tables.
+func newRigOn(t *testing.T, major int, store, rules string, setup ...string) *rig {
 	t.Helper()
 	e := startEngines(t)
-	r := &rig{t: t, dir: t.TempDir(), s3: e.s3, recorded: map[string]recorded{}}
+	r := &rig{t: t, dir: t.TempDir(), s3: e.s3, recorded: map[string]recorded{}, store: store, rules: rules}
 	r.pg = pgtest.NewTestServer(t, pgtest.Options{Major: major, Databases: []string{database}})
 	r.exec(setup...)
-	r.startTarn(store)
+	r.startTarn()
 	var err error
 	if r.conn, err = pgx.Connect(t.Context(), r.pg.ConnString(database)); err != nil {
 		t.Fatal(err)
@@ -64,7 +73,7 @@ func newRigOn(t *testing.T, major int, store string, setup ...string) *rig {
 	return r
 }
 
-func (r *rig) startTarn(store string) {
+func (r *rig) startTarn() {
 	r.t.Helper()
 	bin := os.Getenv("TARN_BIN")
 	if bin == "" {
@@ -77,14 +86,14 @@ func (r *rig) startTarn(store string) {
 	catalog := freeAddr(r.t)
 	r.catalog = "http://" + catalog
 	config := filepath.Join(r.dir, "tarn.yaml")
-	yaml := fmt.Sprintf("store: %s\ndata_dir: %s\nsource: {url: %q, slot: tarn}\ncatalog: {listen: %q}\nhttp: {listen: %q}\nsql: {listen: %q}\npublish: {interval: 200ms}\n",
-		store, filepath.Join(r.dir, "data"), r.pg.ReplConnString(database), catalog, r.http, freeAddr(r.t))
+	yaml := fmt.Sprintf("store: %s\ndata_dir: %s\nsource: {url: %q, slot: tarn}\ncatalog: {listen: %q}\nhttp: {listen: %q}\nsql: {listen: %q}\npublish: {interval: 200ms}\n%s",
+		r.store, filepath.Join(r.dir, "data"), r.pg.ReplConnString(database), catalog, r.http, freeAddr(r.t), r.rules)
 	if err := os.WriteFile(config, []byte(yaml), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
 	cmd := exec.Command(bin, "serve", "--config", config)
 	cmd.Env = append(os.Environ(), r.s3.Environ("")...)
-	r.run(cmd, "tarn.log", func() bool {
+	r.stop = r.run(cmd, "tarn.log", func() bool {
 		resp, err := http.Get("http://" + r.http + "/readyz")
 		if err != nil {
 			return false
@@ -93,8 +102,8 @@ func (r *rig) startTarn(store string) {
 	})
 }
 
-// run starts a server, waits until it is ready, and ends it with the test.
-func (r *rig) run(cmd *exec.Cmd, logName string, ready func() bool) {
+// run starts a server, waits until it is ready, and ends it with the test. What it returns ends it sooner.
+func (r *rig) run(cmd *exec.Cmd, logName string, ready func() bool) (stop func()) {
 	r.t.Helper()
 	path := filepath.Join(r.dir, logName)
 	log, err := os.Create(path)
@@ -109,9 +118,12 @@ func (r *rig) run(cmd *exec.Cmd, logName string, ready func() bool) {
 	}
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
-	r.t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		<-exited
+	})
+	r.t.Cleanup(func() {
+		stop()
 		if r.t.Failed() {
 			r.t.Logf("end of %s:\n%s", logName, tail(path))
 		}
@@ -127,6 +139,7 @@ func (r *rig) run(cmd *exec.Cmd, logName string, ready func() bool) {
 			r.t.Fatalf("%s is not ready after %v", cmd.Path, readyTimeout)
 		}
 	}
+	return stop
 }
 
 func tail(path string) string {
