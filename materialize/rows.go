@@ -32,6 +32,7 @@ type encoder struct {
 	buf     chunks
 	tids    *tidset.Builder
 	xacts   cachedTransactions
+	xmins   *xminSum // of rows written; nil if nobody asks
 	deleted map[*liveFile]*roaring.Bitmap
 	moved   int64   // rows of compacted files that were written again
 	gone    int64   // rows of compacted files that are no more
@@ -65,6 +66,9 @@ func (w *tableWork) newEncoder(ctx context.Context, lp *leafPlan) (*encoder, err
 	enc := &encoder{
 		w: w, lp: lp, desc: tuple.NewDesc(attrs), values: make([]tuple.Datum, len(attrs)),
 		deleted: map[*liveFile]*roaring.Bitmap{}, xacts: cachedTransactions{Transactions: w.e.pages},
+	}
+	if w.movedFrom(lp) != nil {
+		enc.xmins = &xminSum{}
 	}
 	enc.nulled = make([]int64, len(w.plan.cols.states))
 	enc.env.Toast, enc.env.Most = &detoaster{ctx: ctx, w: w, lp: lp}, w.e.valueBytes()
@@ -167,6 +171,9 @@ func (enc *encoder) row(ctx context.Context, tid pg.TID, t pg.HeapTuple, moved b
 	}
 	if err := enc.tids.Add(tid, t.Xmin()); err != nil {
 		return err
+	}
+	if enc.xmins != nil {
+		enc.xmins.add(t.Xmin())
 	}
 	if err := enc.out.EndRow(); err != nil {
 		return err

@@ -70,11 +70,14 @@ func (l *leafState) attr(root int16) int16 {
 }
 
 // sameRows says whether rows in the lake that came from l are those that now would: the same file, read through the same
-// columns. Columns that came are not asked about: they have no values in the lake yet.
+// columns.
 func (l *leafState) sameRows(now *leafState, had, have []columnState) bool {
-	if l.Rel != now.Rel || l.leafFile != now.leafFile {
-		return false
-	}
+	return l.Rel == now.Rel && l.leafFile == now.leafFile && l.sameAttrs(now, had, have)
+}
+
+// sameAttrs says whether the same columns of the leaf stand for those of the table. Columns that came are not asked about:
+// they have no values in the lake yet.
+func (l *leafState) sameAttrs(now *leafState, had, have []columnState) bool {
 	before := map[int16]bool{}
 	for i := range had {
 		before[had[i].Num] = true

@@ -51,9 +51,12 @@ func (c *cut) runJob(ctx context.Context, j *job) error {
 	if j.plan.err != nil {
 		return &tableErr{j.plan.err}
 	}
-	w := &tableWork{c: c, e: c.e, plan: j.plan, old: j.table, rewrite: j.rewrite, began: time.Now()}
+	w := &tableWork{c: c, e: c.e, plan: j.plan, old: j.table, rewrite: j.rewrite, restated: j.rewrite && !j.promote, began: time.Now()}
 	w.begin()
 	if err := w.encode(ctx); err != nil {
+		return err
+	}
+	if err := w.findMoved(ctx); err != nil {
 		return err
 	}
 	if err := w.writeDeletes(ctx); err != nil {
@@ -70,8 +73,10 @@ type tableWork struct {
 	plan    *tablePlan
 	old     *table // nil: the table is new
 	rewrite bool
-	began   time.Time
-	took    time.Duration // until the result was known
+	// restated: values of rows that stay may not be what they were
+	restated bool
+	began    time.Time
+	took     time.Duration // until the result was known
 
 	id   lake.TableID
 	uuid string
@@ -88,9 +93,11 @@ type tableWork struct {
 	rowsIn  int64                         // rows that are new; those of compacted files that stay are not counted
 	rowsOut int64                         // rows that are no more
 	blocks  int64
-	moved   int64   // rows of compacted files that were written again
-	done    int64   // blocks copied, for progress
-	nulled  []int64 // by column of the plan: new values that the lake's type cannot hold
+	moved   int64              // rows of compacted files that were written again
+	done    int64              // blocks copied, for progress
+	nulled  []int64            // by column of the plan: new values that the lake's type cannot hold
+	xmins   map[pg.OID]xminSum // of rows written, by copied leaf that was in the lake already
+	refiled int                // copied leaves whose rows are those that the lake held, in other files
 
 	newDeletes    []lake.PositionDeletes
 	removeData    []*liveFile
@@ -99,7 +106,7 @@ type tableWork struct {
 
 // begin sorts leaves into kept, copied and gone.
 func (w *tableWork) begin() {
-	w.added, w.deletes, w.compact = map[pg.OID][]*liveFile{}, map[*liveFile]*roaring.Bitmap{}, map[*liveFile]bool{}
+	w.added, w.deletes, w.compact, w.xmins = map[pg.OID][]*liveFile{}, map[*liveFile]*roaring.Bitmap{}, map[*liveFile]bool{}, map[pg.OID]xminSum{}
 	w.nulled = make([]int64, len(w.plan.cols.states))
 	if w.old == nil {
 		w.id, w.uuid = lake.TableID{DB: w.plan.key.db, Rel: w.plan.key.rel, Incarnation: w.c.at.LSN}, newUUID()
@@ -262,6 +269,9 @@ func (w *tableWork) finish(ctx context.Context, enc *encoder, blocks int64) erro
 	w.rowsOut += enc.gone
 	for i, n := range enc.nulled {
 		w.nulled[i] += n
+	}
+	if enc.xmins != nil {
+		w.xmins[enc.lp.Rel] = w.xmins[enc.lp.Rel].plus(*enc.xmins)
 	}
 	for _, s := range enc.sealed {
 		w.added[enc.lp.Rel] = append(w.added[enc.lp.Rel], s.live)

@@ -1,0 +1,143 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tarn-db/tarn/internal/lakecheck"
+	"github.com/tarn-db/tarn/internal/pgtest"
+)
+
+// ddlCase is one kind of DDL on tables in a schema of the case's name, which is on the search path.
+type ddlCase struct {
+	name  string
+	major int // the first that has it; 0: all
+	setup []string
+	steps []ddlStep
+}
+
+// ddlStep is what is done at once, and what engines should see of it. It is told of table t, or what it is called since.
+type ddlStep struct {
+	do   []string
+	ops  string // operations of the snapshots it makes, in order of name; "": none; "*": not asked for
+	ids  string // "a=b": column a has the field id that b had; "a=new": one that was never given
+	as   string // "schema.name" of the table from now on
+	what string // what a reader of this test should know
+
+	table string // "": the same table; "new": another; "gone": none
+	out   string // why it is not in the lake: part of the reason
+}
+
+// Every kind of DDL. All cases take each of their steps at once, so that there are as many comparisons as the longest case
+// has steps and not one for each.
+func TestEveryDDL(t *testing.T) {
+	majors := []int{18}
+	if pgtest.Long() {
+		majors = pgtest.Majors()
+	}
+	for _, major := range majors {
+		t.Run(fmt.Sprint(major), func(t *testing.T) { runEveryDDL(t, major) })
+	}
+}
+
+func runEveryDDL(t *testing.T, major int) {
+	r := newRig(t, major, nil)
+	r.exec(`COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; mkdir -p ../ts'`)
+	r.exec(fmt.Sprintf("CREATE TABLESPACE ts LOCATION '%s/ts'", strings.TrimSuffix(r.pg.DataDir(), "/data")))
+	var runs []*ddlRun
+	for _, c := range ddlCases() {
+		if c.major <= major {
+			runs = append(runs, &ddlRun{ddlCase: c, rig: r, table: c.name + ".t"})
+		}
+	}
+	for _, run := range runs {
+		run.exec("CREATE SCHEMA "+run.name, run.setup)
+	}
+	r.tarn.startReady()
+	r.caughtUp()
+	for _, run := range runs {
+		run.last = r.iceberg(run.table)
+	}
+	for n := 0; ; n++ {
+		var doing []*ddlRun
+		for _, run := range runs {
+			if n < len(run.steps) {
+				run.exec("", run.steps[n].do)
+				doing = append(doing, run)
+			}
+		}
+		if len(doing) == 0 {
+			break
+		}
+		r.caughtUp()
+		r.mustBeEqualIn(doing, n)
+		for _, run := range doing {
+			run.check(&run.steps[n])
+		}
+	}
+	if report := r.compare(database); !report.Equal() {
+		t.Errorf("at the end:\n%s", report)
+	}
+	for _, line := range r.tarn.errors() {
+		t.Errorf("tarn says: %s", line)
+	}
+}
+
+// ddlRun is a case under way.
+type ddlRun struct {
+	ddlCase
+	*rig
+	table string
+	last  *icebergTable
+}
+
+func (run *ddlRun) exec(first string, statements []string) {
+	run.t.Helper()
+	all := []string{first, "SET search_path = " + run.name + ", public", "SET timezone = 'UTC'"}
+	run.rig.exec(append(all, statements...)...)
+}
+
+// mustBeEqualIn compares the tables of the schemas of cases that did something, through both readers.
+func (r *rig) mustBeEqualIn(doing []*ddlRun, step int) {
+	r.t.Helper()
+	var names []string
+	did := map[string]string{}
+	for _, run := range doing {
+		names = append(names, run.name)
+		did[run.name] = strings.Join(run.steps[step].do, "; ")
+	}
+	rows, err := r.connect().Query(r.t.Context(), `SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition AND c.relpersistence = 'p' AND n.nspname = ANY($1)`, names)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[lakecheck.TableName])
+	if err != nil || len(tables) == 0 {
+		r.t.Fatalf("tables of the cases: %d, %v", len(tables), err)
+	}
+	for _, table := range r.compare(database, tables...).Tables {
+		if !table.Equal() {
+			r.t.Errorf("after step %d, %s:\n%.3000s", step, did[table.Table.Namespace], lakecheck.Report{Tables: []lakecheck.TableReport{table}})
+		}
+	}
+}
+
+// check compares what engines are told with what the step promises.
+func (run *ddlRun) check(s *ddlStep) {
+	run.t.Helper()
+	before := run.last
+	if s.as != "" {
+		run.table = s.as
+	}
+	run.last = run.iceberg(run.table)
+	for _, problem := range s.problems(before, run.last) {
+		run.t.Errorf("%s, after %s: %s", run.table, strings.Join(s.do, "; "), problem)
+	}
+	status := run.state(run.table)
+	if status.Error != "" && s.out == "" || !strings.Contains(status.Error, s.out) {
+		run.t.Errorf("%s, after %s: it is %s, %q; want %q", run.table, strings.Join(s.do, "; "), status.State, status.Error, s.out)
+	}
+}
