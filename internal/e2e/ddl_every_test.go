@@ -81,6 +81,7 @@ func runEveryDDL(t *testing.T, major int) {
 	if report := r.compare(database); !report.Equal() {
 		t.Errorf("at the end:\n%s", report)
 	}
+	r.everyDatabase()
 	for _, line := range r.tarn.errors() {
 		t.Errorf("tarn says: %s", line)
 	}
@@ -139,5 +140,36 @@ func (run *ddlRun) check(s *ddlStep) {
 	status := run.state(run.table)
 	if status.Error != "" && s.out == "" || !strings.Contains(status.Error, s.out) {
 		run.t.Errorf("%s, after %s: it is %s, %q; want %q", run.table, strings.Join(s.do, "; "), status.State, status.Error, s.out)
+	}
+}
+
+// everyDatabase copies, renames, moves and drops databases.
+func (r *rig) everyDatabase() {
+	r.t.Helper()
+	c := &cellRig{rig: r}
+	databases := func(names ...string) {
+		r.t.Helper()
+		r.caughtUp()
+		for _, name := range names {
+			if report := c.compareIn(name); !report.Equal() || len(report.Tables) == 0 {
+				r.t.Errorf("database %s:\n%.3000s", name, report)
+			}
+		}
+	}
+	r.exec(`CREATE DATABASE model`)
+	c.execIn("model", cellDatabase("model")...)
+	databases("model")
+	r.exec(`CREATE DATABASE walcopy TEMPLATE model STRATEGY wal_log`, `CREATE DATABASE filecopy TEMPLATE model STRATEGY file_copy`)
+	databases("model", "walcopy", "filecopy")
+	for _, db := range []string{"walcopy", "filecopy"} {
+		c.execIn(db, `UPDATE hot SET n = '`+db+`' WHERE id % 3 = 0`, `ALTER TABLE toasted ADD own int DEFAULT 5`, `VACUUM FULL hot`)
+	}
+	r.exec(`ALTER DATABASE walcopy RENAME TO renamed`, `ALTER DATABASE filecopy SET TABLESPACE ts`)
+	databases("model", "renamed", "filecopy")
+	r.exec(`DROP DATABASE renamed`, `DROP DATABASE filecopy`, `CREATE DATABASE filecopy TEMPLATE model STRATEGY wal_log`)
+	c.execIn("filecopy", `DELETE FROM hot WHERE id < 300`)
+	databases("model", "filecopy")
+	if tables, err := r.readers[0].Tables(r.t.Context(), r.tarn.catalogURL(), "renamed"); err == nil && len(tables) > 0 {
+		r.t.Errorf("a database that was dropped still has %v", tables)
 	}
 }
