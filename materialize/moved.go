@@ -75,7 +75,7 @@ func (w *tableWork) movedFrom(lp *leafPlan) *leaf {
 func (w *tableWork) findMoved(ctx context.Context) error {
 	for i := range w.copied {
 		lp := &w.copied[i]
-		l := w.refiledFrom(lp)
+		l := w.movedFrom(lp)
 		if l == nil {
 			continue
 		}

@@ -42,6 +42,21 @@ func (s *tableState) outOfRange() (out []OutOfRange) {
 	return out
 }
 
+// outOfRange adds what this cut wrote as null to what earlier ones did, unless they left nothing in the lake.
+func (w *tableWork) outOfRange() map[int16]int64 {
+	sum := map[int16]int64{}
+	for i, n := range w.nulled {
+		num := w.plan.cols.states[i].Num
+		if w.old != nil && len(w.keep) > 0 {
+			n += w.old.state.OutOfRange[num]
+		}
+		if n > 0 {
+			sum[num] = n
+		}
+	}
+	return sum
+}
+
 // leafState is one relation whose rows are in the table: the table itself, or a partition.
 //
 // Invariant: a relation file counts only while the pg_class row visible at the cut maps to it, and only if it was

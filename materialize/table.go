@@ -327,21 +327,6 @@ func (w *tableWork) result() *tableResult {
 	return &tableResult{change: ch, rowsIn: w.rowsIn, blocks: w.blocks, apply: func(ctx context.Context) error { return w.apply(ctx, ch, st) }}
 }
 
-// outOfRange adds what this cut wrote as null to what earlier ones did, unless they left nothing in the lake.
-func (w *tableWork) outOfRange() map[int16]int64 {
-	sum := map[int16]int64{}
-	for i, n := range w.nulled {
-		num := w.plan.cols.states[i].Num
-		if w.old != nil && len(w.keep) > 0 {
-			n += w.old.state.OutOfRange[num]
-		}
-		if n > 0 {
-			sum[num] = n
-		}
-	}
-	return sum
-}
-
 // nothing says whether blocks changed but neither rows nor what is said of them.
 func (w *tableWork) nothing(ch lake.TableChange, st tableState) bool {
 	return w.old != nil && !w.rewrite && ch.Name == w.old.name && len(w.gone) == 0 && len(w.copied) == 0 &&
