@@ -273,7 +273,7 @@ func (r *rig) sameRowsHold(before *published0) {
 			continue
 		}
 		if had == nil {
-			had, have = before.rows(r.store), r.lake.rows(r.store)
+			had, have = before.rows(r.store.Store), r.lake.rows(r.store.Store) // faults are for the engine
 		}
 		if was, is := had[before.tables[ch.ID].Name.String()], have[ch.Name.String()]; !slices.Equal(was, is) {
 			r.t.Errorf("%s had %q and has %q: not the same rows, as published", ch.Name, was, is)
