@@ -42,6 +42,8 @@ type Options struct {
 	Publisher lake.Publisher
 	// Exclude says which tables the configuration keeps out of the lake; nil keeps none out.
 	Exclude func(lake.TableName) bool
+	// ByLeaf says of which partitioned tables each partition is a table of its own; nil: of none.
+	ByLeaf func(lake.TableName) bool
 	// ToastDir is a local folder for the TOAST index, which may vanish between runs.
 	ToastDir string
 	// Fatal is called when that folder cannot be written any more, as with a full disk: it ends the process. Nothing

@@ -88,7 +88,7 @@ var sections = map[string][]string{
 	"publish":            {"interval", "databases"},
 	"history":            {"window", "max_wal"},
 	"publish.databases.": {"interval"}, // one member per database
-	"tables[]":           {"match", "exclude", "format_version", "readers", "partition_by", "sort_by", "out_of_range", "version_hint"},
+	"tables[]":           {"match", "exclude", "format_version", "readers", "partition_by", "sort_by", "out_of_range", "version_hint", "partitions"},
 }
 
 func (c *Config) set(s setting, value, where string) error {

@@ -17,6 +17,7 @@ type Rule struct {
 	SortBy        []string
 	OutOfRange    string // what becomes of values Iceberg cannot hold: "null"
 	VersionHint   bool   // engines may read the table by its folder, without a catalog
+	ByLeaf        bool   // of a partitioned table: each partition is a table of its own ("partitions: leaf")
 
 	where string
 }
@@ -158,6 +159,10 @@ func (c *Config) setRule(e entry) error {
 		r.Readers, err = e.values, checkReaders(e.values)
 	case "partition_by", "sort_by":
 		err = fmt.Errorf("%s is not supported yet, remove it", e.key)
+	case "partitions":
+		if r.ByLeaf = e.value() == "leaf"; !r.ByLeaf && e.value() != "root" {
+			err = fmt.Errorf("write root for one table under the partitioned table's name, or leaf for one for each partition")
+		}
 	case "out_of_range":
 		if r.OutOfRange = e.value(); r.OutOfRange != "null" {
 			err = fmt.Errorf("only null is supported yet, write null or remove it")
