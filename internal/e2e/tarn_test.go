@@ -186,9 +186,14 @@ func (tn *tarn) startReady() {
 // waitPublished waits until everything up to lsn is in the lake.
 func (tn *tarn) waitPublished(lsn pg.LSN) {
 	tn.t.Helper()
-	ctx, cancel := context.WithTimeout(tn.t.Context(), publishTimeout+10*time.Second)
+	tn.waitPublishedWithin(lsn, publishTimeout)
+}
+
+func (tn *tarn) waitPublishedWithin(lsn pg.LSN, limit time.Duration) {
+	tn.t.Helper()
+	ctx, cancel := context.WithTimeout(tn.t.Context(), limit+10*time.Second)
 	defer cancel()
-	if _, err := tn.client().Wait(ctx, admin.StagePublished, lsn, publishTimeout); err != nil {
+	if _, err := tn.client().Wait(ctx, admin.StagePublished, lsn, limit); err != nil {
 		tn.t.Fatalf("wait for %s: %v", lsn, err)
 	}
 }

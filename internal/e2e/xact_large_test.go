@@ -5,10 +5,12 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/tarn-db/tarn/internal/admin"
+	"github.com/tarn-db/tarn/internal/demo"
 	"github.com/tarn-db/tarn/internal/pgtest"
 )
 
@@ -18,7 +20,11 @@ const largeSums = `SELECT count(*) || ' ' || coalesce(sum(i), 0) || ' ' || coale
 // mustSum compares largeSums of table large in Postgres and the lake, and returns it.
 func (r *rig) mustSum() string {
 	r.t.Helper()
-	r.caughtUp()
+	lsn, err := demo.FlushLSN(r.t.Context(), r.pg)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.tarn.waitPublishedWithin(lsn, 15*time.Minute) // gigabytes of WAL wait
 	want, err := r.pg.QueryText(r.t.Context(), database, largeSums+" FROM large")
 	if err != nil {
 		r.t.Fatal(err)
