@@ -12,7 +12,8 @@ import (
 //
 // A row's raw xmin goes with it into the new file, and a transaction that had committed at the last publication inserts
 // nothing more: of the rows it inserted, those visible now are some of those visible then. So if for every xmin there are
-// as many, they are the same rows. (Every other rewrite of a table inserts its rows anew, under its own xid.)
+// as many, they are the same rows. (Every other rewrite of a table inserts its rows anew, under its own xid.) Xids that came
+// round could deceive this only where a transaction, within one cut, inserted as many rows as went of the one 2^32 before it.
 
 // xminSum is a sum over the raw xmins of some rows, in whatever order.
 type xminSum struct {

@@ -18,9 +18,9 @@ func (e *Engine) candidates(cat *schema.Catalogs) (rels []*schema.Relation) {
 		leaves, _ := cat.Leaves(rel.OID)
 		for _, leaf := range leaves {
 			part[leaf.OID] = true
-			if e.byLeaf(rel, nameOf(cat, rel)) {
-				rels = append(rels, leaf)
-			}
+		}
+		if e.byLeaf(rel, nameOf(cat, rel)) {
+			rels = append(rels, leaves...)
 		}
 	}
 	// DETACH CONCURRENTLY takes two transactions. Between them a partition has no table, and its own stays as it is.

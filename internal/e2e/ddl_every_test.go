@@ -31,6 +31,14 @@ type ddlStep struct {
 	out   string // why it is not in the lake: part of the reason
 }
 
+func (s *ddlStep) String() string {
+	text := strings.Join(s.do, "; ")
+	if s.what != "" {
+		text += " (" + s.what + ")"
+	}
+	return text
+}
+
 // Every kind of DDL. All cases take each of their steps at once, so that there are as many comparisons as the longest case
 // has steps and not one for each.
 func TestEveryDDL(t *testing.T) {
@@ -108,7 +116,7 @@ func (r *rig) mustBeEqualIn(doing []*ddlRun, step int) {
 	did := map[string]string{}
 	for _, run := range doing {
 		names = append(names, run.name)
-		did[run.name] = strings.Join(run.steps[step].do, "; ")
+		did[run.name] = run.steps[step].String()
 	}
 	rows, err := r.connect().Query(r.t.Context(), `SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition AND c.relpersistence = 'p' AND n.nspname = ANY($1)`, names)
@@ -135,11 +143,11 @@ func (run *ddlRun) check(s *ddlStep) {
 	}
 	run.last = run.iceberg(run.table)
 	for _, problem := range s.problems(before, run.last) {
-		run.t.Errorf("%s, after %s: %s", run.table, strings.Join(s.do, "; "), problem)
+		run.t.Errorf("%s, after %s: %s", run.table, s, problem)
 	}
 	status := run.state(run.table)
 	if status.Error != "" && s.out == "" || !strings.Contains(status.Error, s.out) {
-		run.t.Errorf("%s, after %s: it is %s, %q; want %q", run.table, strings.Join(s.do, "; "), status.State, status.Error, s.out)
+		run.t.Errorf("%s, after %s: it is %s, %q; want %q", run.table, s, status.State, status.Error, s.out)
 	}
 }
 

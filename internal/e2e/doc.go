@@ -17,7 +17,7 @@
 //	rows twice or not at all after a crash              TestKill9 TestS3Faults TestFollowsPromotion
 //	its own position and the slot's disagree            TestLostDataDirectory TestEmptiedStore TestTwoOnOneStore
 //	the initial copy is stuck, or holds VACUUM back     TestKilledWhileAttaching TestBaseBackupBreaksOff TestPrimaryIsNotHeldBack
-//	partitions and TRUNCATE are passed over             TestEveryDDL TestUnloggedPartition
+//	partitions and TRUNCATE are passed over             TestEveryDDL TestUnloggedPartition TestPartitionsByLeaf
 //	tables disagree with each other                     TestSumHoldsInEveryPublication
 //
 // Transactions, kind by kind:
