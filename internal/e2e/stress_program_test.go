@@ -272,7 +272,7 @@ func (run *programRun) check() error {
 			return fmt.Errorf("the lake differs:\n%.3000s", lakecheck.Report{Tables: []lakecheck.TableReport{table}})
 		}
 	}
-	if said := run.tarn.errors(); len(said) > 0 {
+	if said := run.unexpected(); len(said) > 0 {
 		return stuckError{errors.New("tarn says: " + strings.Join(said, "\n"))}
 	}
 	return nil

@@ -303,7 +303,7 @@ func (s *stress) mustBeEqualEverywhere(episode int) (rows int64) {
 		}
 		rows += report.Rows()
 	}
-	for _, line := range s.tarn.errors() {
+	for _, line := range s.unexpected() {
 		bad = true
 		s.t.Errorf("episode %d, tarn says: %s", episode, line)
 	}
