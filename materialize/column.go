@@ -37,6 +37,7 @@ type change uint8
 const (
 	same     change = iota
 	metadata        // names or columns changed, rows already written keep their meaning
+	promote         // a type became one of the wider ones that Iceberg reads it as: files are written again, with the same values
 	reencode        // rows already written would be read as wrong values: write them again
 )
 
@@ -53,7 +54,7 @@ type columns struct {
 // giving new ones above prev.lastID. missing says whether some rows lack a value for a column that has a default kept in
 // the catalog (attmissingval).
 //
-// Invariant: a field id is never given to a second column or to a second type.
+// Invariant: a field id is never given to a second column, nor to a second type unless Iceberg promotes the first to it.
 func planColumns(cat *schema.Catalogs, rel *schema.Relation, prev published, o types.Options, missing func(name string) []byte) (columns, error) {
 	c := columns{schema: lake.Schema{LastColumnID: prev.lastID}}
 	old := map[int16]*columnState{}
@@ -109,7 +110,7 @@ func (p *published) leftOut(num int16) bool {
 
 func (c *columns) raise(to change) { c.change = max(c.change, to) }
 
-// planColumn keeps p's field when its type still fits, else gives a new field id.
+// planColumn keeps p's field when its type still fits or grows as Iceberg's may, else gives a new field id.
 func planColumn(cat *schema.Catalogs, col schema.Column, p *columnState, o types.Options, lastID *int) (columnState, types.Codec, error) {
 	switch {
 	case col.Generated == 'v':
@@ -124,7 +125,7 @@ func planColumn(cat *schema.Catalogs, col schema.Column, p *columnState, o types
 		if err != nil {
 			return st, nil, err
 		}
-		if m.Type.Equal(p.Field.Type) || p.Type == col.Type && types.Fits(p.Field.Type, m.Type) {
+		if m.Type.Equal(p.Field.Type) || p.Type == col.Type && types.Fits(p.Field.Type, m.Type) || promotes(p.Field.Type, m.Type) {
 			st.Field, st.Shape = lake.Field{ID: p.Field.ID, Name: col.Name, Type: m.Type}, m.Shape
 			*lastID = next - 1
 			return st, m.Codec, nil
@@ -154,21 +155,21 @@ func compare(p, st *columnState, had bool) change {
 		return reencode // another type: old files hold nothing under the new id
 	case meaningChanged(p, st):
 		return reencode
-	case !p.Field.Equal(st.Field): // it, or an attribute inside it, has another name
+	case promotes(p.Field.Type, st.Field.Type):
+		return promote
+	case !p.Field.Equal(st.Field), p.Type != st.Type, p.Typmod != st.Typmod: // the field, or an attribute inside it, has another name
 		return metadata
 	}
 	return same
 }
 
-// meaningChanged says whether bytes written under p would be read differently under st though the lake type is equal:
-// a type changed without rewriting the heap (cidr to inet), another typmod, an enum label renamed, a default changed, an
-// attribute of a composite that came or went.
+// meaningChanged says whether bytes written under p would be read differently under st though the field is the same:
+// a type changed without rewriting the heap (cidr to inet), an enum label renamed, a default changed, an attribute of a composite
+// that came or went.
+//
+// A typmod limits what may be stored and is not how it is read; only that of numeric is, and there the lake's type tells.
 func meaningChanged(p, st *columnState) bool {
-	if p.Type != st.Type || p.Shape != st.Shape {
-		return true
-	}
-	// A longer varchar changes no value; other typmods (numeric scale, timestamp precision, bit length) may.
-	if p.Typmod != st.Typmod && st.Type != varcharOID {
+	if p.Type != st.Type && !(textual(p.Type) && textual(st.Type)) || p.Shape != st.Shape {
 		return true
 	}
 	for oid, label := range p.Enum {
@@ -179,7 +180,20 @@ func meaningChanged(p, st *columnState) bool {
 	return st.Missing != nil && !bytes.Equal(p.Missing, st.Missing)
 }
 
-const varcharOID pg.OID = 1043
+// textual says whether a type's values are the characters stored: text, varchar.
+func textual(t pg.OID) bool { return t == 25 || t == 1043 }
+
+// promotes says whether a field may keep its id when its type changes (Iceberg spec, "Schema Evolution"): int to long,
+// float to double, decimal to more digits with the same scale, and the elements of a list likewise.
+func promotes(from, to lake.Type) bool {
+	switch {
+	case from.Kind == lake.List && to.Kind == lake.List:
+		return from.Elem.ID == to.Elem.ID && promotes(from.Elem.Type, to.Elem.Type)
+	case from.Kind == lake.Decimal && to.Kind == lake.Decimal:
+		return from.Scale == to.Scale && from.Precision <= to.Precision
+	}
+	return from.Kind == lake.Int && to.Kind == lake.Long || from.Kind == lake.Float && to.Kind == lake.Double
+}
 
 func (c *columnState) equal(d *columnState) bool {
 	return c.Num == d.Num && c.Type == d.Type && c.Typmod == d.Typmod && c.Shape == d.Shape && c.Field.Equal(d.Field) && maps.Equal(c.Enum, d.Enum)

@@ -13,6 +13,11 @@ func TestCompare(t *testing.T) {
 	col := func(id int, name string, typ pg.OID, typmod int32) columnState {
 		return columnState{Num: 1, Type: typ, Typmod: typmod, Field: lake.Field{ID: id, Name: name, Type: str}}
 	}
+	typed := func(typ pg.OID, t lake.Type) columnState {
+		c := col(1, "a", typ, -1)
+		c.Field.Type = t
+		return c
+	}
 	enum := func(labels map[pg.OID]string) columnState {
 		c := col(1, "a", 20000, -1)
 		c.Enum = labels
@@ -47,8 +52,11 @@ func TestCompare(t *testing.T) {
 		{"added with a default", nil, ptr(missing("x")), true, reencode},
 		{"another lake type", &text, ptr(col(2, "a", 25, -1)), true, reencode},
 		{"cidr to inet", ptr(col(1, "a", 650, -1)), ptr(col(1, "a", 869, -1)), true, reencode},
-		{"varchar made longer", ptr(col(1, "a", 1043, 14)), ptr(col(1, "a", 1043, 24)), true, same},
-		{"bit length", ptr(col(1, "a", 1560, 4)), ptr(col(1, "a", 1560, 8)), true, reencode},
+		{"varchar made longer", ptr(col(1, "a", 1043, 14)), ptr(col(1, "a", 1043, 24)), true, metadata},
+		{"varchar to text", ptr(col(1, "a", 1043, 14)), &text, true, metadata},
+		{"char to text", ptr(col(1, "a", 1042, 14)), &text, true, reencode},
+		{"bit length", ptr(col(1, "a", 1562, 4)), ptr(col(1, "a", 1562, 8)), true, metadata},
+		{"int to bigint", ptr(typed(20, lake.Type{Kind: lake.Int})), ptr(typed(20, lake.Type{Kind: lake.Long})), true, promote},
 		{"enum value added", ptr(enum(map[pg.OID]string{1: "x"})), ptr(enum(map[pg.OID]string{1: "x", 2: "y"})), true, same},
 		{"enum value renamed", ptr(enum(map[pg.OID]string{1: "x"})), ptr(enum(map[pg.OID]string{1: "z"})), true, reencode},
 		{"attribute added", ptr(shape("c1(1:23)")), ptr(shape("c1(1:23,2:25)")), true, reencode},
@@ -57,6 +65,30 @@ func TestCompare(t *testing.T) {
 	} {
 		if got := compare(c.old, c.new, c.had); got != c.want {
 			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+// A field keeps its id only where the Iceberg specification lets readers take old files for the new type.
+func TestPromotes(t *testing.T) {
+	kind := func(k lake.Kind) lake.Type { return lake.Type{Kind: k} }
+	decimal := func(p, s int) lake.Type { return lake.Type{Kind: lake.Decimal, Precision: p, Scale: s} }
+	list := func(id int, e lake.Type) lake.Type {
+		return lake.Type{Kind: lake.List, Elem: &lake.Field{ID: id, Name: "element", Type: e}}
+	}
+	for _, c := range []struct {
+		from, to lake.Type
+		want     bool
+	}{
+		{kind(lake.Int), kind(lake.Long), true}, {kind(lake.Long), kind(lake.Int), false}, {kind(lake.Float), kind(lake.Double), true},
+		{kind(lake.Double), kind(lake.Float), false}, {kind(lake.Int), kind(lake.Double), false}, {kind(lake.Int), kind(lake.String), false},
+		{kind(lake.Date), kind(lake.Timestamp), false}, {kind(lake.Timestamp), kind(lake.TimestampTZ), false},
+		{decimal(8, 2), decimal(10, 2), true}, {decimal(10, 2), decimal(8, 2), false}, {decimal(8, 2), decimal(10, 3), false},
+		{list(2, kind(lake.Int)), list(2, kind(lake.Long)), true}, {list(2, kind(lake.Int)), list(3, kind(lake.Long)), false},
+		{list(2, kind(lake.Long)), list(2, kind(lake.Int)), false}, {kind(lake.Int), list(2, kind(lake.Long)), false},
+	} {
+		if got := promotes(c.from, c.to); got != c.want {
+			t.Errorf("%+v to %+v: %v", c.from, c.to, got)
 		}
 	}
 }

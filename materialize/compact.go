@@ -86,9 +86,3 @@ func (w *tableWork) rangeBlocks(lp *leafPlan, blocks int) int {
 	parts := int(max(1, rows/compactedRows))
 	return max(diffBlocks, (blocks+parts-1)/parts)
 }
-
-// sameRows says that a change only writes rows again that are in the lake already, or says again which are deleted: no
-// row came or went.
-func (w *tableWork) sameRows() bool {
-	return w.old != nil && !w.rewrite && len(w.copied)+len(w.gone) == 0 && w.rowsIn == 0 && w.rowsOut == 0
-}

@@ -62,6 +62,7 @@ type job struct {
 	plan    *tablePlan // nil: the table goes
 	table   *table     // nil: the table comes
 	rewrite bool       // encode every row again
+	promote bool       // with rewrite: only because types grew, so every value stays what it is
 	rename  bool       // the table is in error; its name follows all the same
 	out     *tableResult
 	err     error // of this table alone
@@ -151,6 +152,8 @@ func (c *cut) job(p *tablePlan) *job {
 		return &job{plan: p, table: t, rewrite: true} // what the plan could not say is understood again
 	case resync || p.cols.change == reencode || t.state.Encoders != encodersVersion || p.policy != t.state.Policy && len(t.state.OutOfRange) > 0:
 		return &job{plan: p, table: t, rewrite: true}
+	case p.cols.change == promote:
+		return &job{plan: p, table: t, rewrite: true, promote: true}
 	case p.cols.change == metadata || p.name != t.name || p.format.Version > t.format || t.shared && !p.format.SharedVectors || !sameLeaves(p, t) || c.touched(p):
 		return &job{plan: p, table: t}
 	}

@@ -47,6 +47,8 @@ type Options struct {
 	Types func(lake.TableName) types.Options
 	// Format is how the configuration wants a table written; nil is the zero value for all.
 	Format func(lake.TableName) TableFormat
+	// ByLeaf says of which partitioned tables each partition is a table of its own; nil: of none.
+	ByLeaf func(lake.TableName) bool
 	// ToastDir is a local folder for the TOAST index, which may vanish between runs.
 	ToastDir string
 	// Fatal is called when that folder cannot be written any more, as with a full disk: it ends the process. Nothing

@@ -269,7 +269,29 @@ func (r *rig) close() {
 }
 
 func (r *rig) tryCut() (CutResult, error) {
-	return r.eng.Cut(context.Background(), CutPoint{LSN: r.srv.lsn, Resume: 1, Timeline: 1, SystemID: 1})
+	before := &published0{t: r.lake.t, tables: maps.Clone(r.lake.tables)}
+	res, err := r.eng.Cut(context.Background(), CutPoint{LSN: r.srv.lsn, Resume: 1, Timeline: 1, SystemID: 1})
+	if res.Published {
+		r.sameRowsHold(before)
+	}
+	return res, err
+}
+
+// sameRowsHold compares the rows of tables that the last publication says have the rows that they had, read by the same schema.
+func (r *rig) sameRowsHold(before *published0) {
+	r.t.Helper()
+	var had, have map[string][]string
+	for _, ch := range r.lake.last.Tables {
+		if !ch.SameRows || !ch.Schema.Equal(before.tables[ch.ID].Schema) {
+			continue
+		}
+		if had == nil {
+			had, have = before.rows(r.store.Store), r.lake.rows(r.store.Store) // faults are for the engine
+		}
+		if was, is := had[before.tables[ch.ID].Name.String()], have[ch.Name.String()]; !slices.Equal(was, is) {
+			r.t.Errorf("%s had %q and has %q: not the same rows, as published", ch.Name, was, is)
+		}
+	}
 }
 
 func (r *rig) cut() CutResult {

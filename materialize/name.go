@@ -50,8 +50,8 @@ func fieldPaths(paths []string, prefix string, f lake.Field) []string {
 // is in the lake under its name stays, else the older.
 func (e *Engine) twins(cat *schema.Catalogs) map[pg.OID]lake.TableName {
 	byName := map[string][]*schema.Relation{}
-	for _, rel := range cat.Relations {
-		if name := nameOf(cat, rel); userTable(rel) && e.excludes(cat, rel, name) == "" {
+	for _, rel := range e.candidates(cat) {
+		if name := nameOf(cat, rel); e.excludes(cat, rel, name) == "" {
 			key := strings.ToLower(name.Namespace + "\x00" + name.Name)
 			byName[key] = append(byName[key], rel)
 		}

@@ -48,10 +48,7 @@ type excluded struct {
 // plan decides which of a database's relations are lake tables and what they look like.
 func (e *Engine) plan(cat *schema.Catalogs) (plans []*tablePlan, out []excluded) {
 	twins := e.twins(cat)
-	for _, rel := range cat.Relations {
-		if !userTable(rel) {
-			continue
-		}
+	for _, rel := range e.candidates(cat) {
 		name := nameOf(cat, rel)
 		reason := e.excludes(cat, rel, name)
 		if other, ok := twins[rel.OID]; ok {
@@ -89,6 +86,8 @@ func (e *Engine) excludes(cat *schema.Catalogs, rel *schema.Relation, name lake.
 	switch {
 	case e.opts.Exclude != nil && e.opts.Exclude(name):
 		return "excluded by the configuration"
+	case e.byLeaf(rel, name):
+		return "partitioned: each of its partitions is a table, as the configuration has it"
 	case rel.Persistence == 'u':
 		return "unlogged: its rows are not in the WAL"
 	case rel.Kind != 'p' && rel.AM != schema.HeapAM:

@@ -32,6 +32,7 @@ type encoder struct {
 	buf     chunks
 	tids    *tidset.Builder
 	xacts   cachedTransactions
+	xmins   *xminSum // of rows written; nil if nobody asks
 	deleted map[*liveFile]*roaring.Bitmap
 	moved   int64 // rows of compacted files that were written again
 	gone    int64 // rows of compacted files that are no more
@@ -75,6 +76,9 @@ func (w *tableWork) newEncoder(ctx context.Context, lp *leafPlan) (*encoder, err
 	}
 	enc.outOfRange = make([]int64, len(w.plan.cols.states))
 	enc.keeps, enc.origins = w.keepsRowIDs(), map[*liveFile]*origin{}
+	if w.movedFrom(lp) != nil {
+		enc.xmins = &xminSum{}
+	}
 	enc.env.Toast, enc.env.Most = &detoaster{ctx: ctx, w: w, lp: lp}, w.e.valueBytes()
 	for i := range w.plan.cols.states {
 		name := w.plan.cols.states[i].Field.Name
@@ -188,6 +192,9 @@ func (enc *encoder) row(ctx context.Context, tid pg.TID, t pg.HeapTuple, moved *
 		if err := enc.keep(ctx, moved); err != nil {
 			return err
 		}
+	}
+	if enc.xmins != nil {
+		enc.xmins.add(t.Xmin())
 	}
 	if err := enc.out.EndRow(); err != nil {
 		return err

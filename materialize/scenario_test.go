@@ -126,6 +126,45 @@ func TestRewrites(t *testing.T) {
 	r.equal()
 }
 
+// TestRowsMove: readers of increments are told that no row changed when a rewrite keeps all of them, and only then.
+func TestRowsMove(t *testing.T) {
+	r, a, b := filled(t, 30)
+	r.srv.do(func(x pg.XID) { r.srv.delete(x, a.rows[3]) })
+	r.cut()
+	for _, c := range []struct {
+		name string
+		do   func(x pg.XID)
+		want bool
+	}{
+		{"rewritten", func(x pg.XID) { r.srv.rewrite(x, a, true) }, true},
+		{"rewritten and renamed", func(x pg.XID) { r.srv.rewrite(x, b, true); r.srv.rename(x, b, "c") }, true},
+		{"rewritten after a row was replaced", func(x pg.XID) {
+			v := a.rows[len(a.rows)-1]
+			r.srv.delete(x, v)
+			r.srv.insert(x, a, 7, "other")
+			r.srv.rewrite(x, a, true)
+		}, false},
+		{"rewritten after a row went", func(x pg.XID) { r.srv.delete(x, b.rows[len(b.rows)-1]); r.srv.rewrite(x, b, true) }, false},
+		{"truncated", func(x pg.XID) { r.srv.rewrite(x, a, false) }, false},
+		{"rewritten while empty", func(x pg.XID) { r.srv.rewrite(x, a, true) }, true},
+	} {
+		r.srv.do(c.do)
+		res := r.cut()
+		r.equal()
+		ch := r.lake.last.Tables[0]
+		if ch.SameRows != c.want || c.want && (res.RowsIn != 0 || res.RowsOut != 0) {
+			t.Errorf("%s: same rows %v; %+v", c.name, ch.SameRows, res)
+		}
+	}
+	if err := r.eng.Resync("", true); err != nil {
+		t.Fatal(err)
+	}
+	r.cut()
+	if r.lake.last.Tables[0].SameRows {
+		t.Error("a resync, which may mend what was wrong, says that no row changed")
+	}
+}
+
 // TestEncodersChanged: what an older version wrote is written again, once.
 func TestEncodersChanged(t *testing.T) {
 	r, _, _ := filled(t, 3)

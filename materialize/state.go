@@ -45,6 +45,21 @@ func (s *tableState) outOfRange() (out []OutOfRange) {
 	return out
 }
 
+// outOfRange adds what this cut had no place for to what earlier ones did, unless they left nothing in the lake.
+func (w *tableWork) outOfRange() map[int16]int64 {
+	sum := map[int16]int64{}
+	for i, n := range w.beyond {
+		num := w.plan.cols.states[i].Num
+		if w.old != nil && len(w.keep) > 0 {
+			n += w.old.state.OutOfRange[num]
+		}
+		if n > 0 {
+			sum[num] = n
+		}
+	}
+	return sum
+}
+
 // leafState is one relation whose rows are in the table: the table itself, or a partition.
 //
 // Invariant: a relation file counts only while the pg_class row visible at the cut maps to it, and only if it was
@@ -73,11 +88,14 @@ func (l *leafState) attr(root int16) int16 {
 }
 
 // sameRows says whether rows in the lake that came from l are those that now would: the same file, read through the same
-// columns. Columns that came are not asked about: they have no values in the lake yet.
+// columns.
 func (l *leafState) sameRows(now *leafState, had, have []columnState) bool {
-	if l.Rel != now.Rel || l.leafFile != now.leafFile {
-		return false
-	}
+	return l.Rel == now.Rel && l.leafFile == now.leafFile && l.sameAttrs(now, had, have)
+}
+
+// sameAttrs says whether the same columns of the leaf stand for those of the table. Columns that came are not asked about:
+// they have no values in the lake yet.
+func (l *leafState) sameAttrs(now *leafState, had, have []columnState) bool {
 	before := map[int16]bool{}
 	for i := range had {
 		before[had[i].Num] = true

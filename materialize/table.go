@@ -51,9 +51,12 @@ func (c *cut) runJob(ctx context.Context, j *job) error {
 	if j.plan.err != nil {
 		return &tableErr{j.plan.err}
 	}
-	w := &tableWork{c: c, e: c.e, plan: j.plan, old: j.table, rewrite: j.rewrite, began: time.Now()}
+	w := &tableWork{c: c, e: c.e, plan: j.plan, old: j.table, rewrite: j.rewrite, restated: j.rewrite && !j.promote, began: time.Now()}
 	w.begin()
 	if err := w.encode(ctx); err != nil {
+		return err
+	}
+	if err := w.findMoved(ctx); err != nil {
 		return err
 	}
 	if err := w.writeDeletes(ctx); err != nil {
@@ -70,8 +73,10 @@ type tableWork struct {
 	plan    *tablePlan
 	old     *table // nil: the table is new
 	rewrite bool
-	began   time.Time
-	took    time.Duration // until the result was known
+	// restated: values of rows that stay may not be what they were
+	restated bool
+	began    time.Time
+	took     time.Duration // until the result was known
 
 	id     lake.TableID
 	uuid   string
@@ -89,9 +94,11 @@ type tableWork struct {
 	rowsIn  int64                         // rows that are new; those of compacted files that stay are not counted
 	rowsOut int64                         // rows that are no more
 	blocks  int64
-	moved   int64   // rows of compacted files that were written again
-	done    int64   // blocks copied, for progress
-	beyond  []int64 // by column of the plan: new values that the lake's type cannot hold
+	moved   int64              // rows of compacted files that were written again
+	done    int64              // blocks copied, for progress
+	beyond  []int64            // by column of the plan: new values that the lake's type cannot hold
+	xmins   map[pg.OID]xminSum // of rows written, by copied leaf that was in the lake already
+	refiled int                // copied leaves whose rows are those that the lake held, in other files
 
 	newDeletes    []lake.PositionDeletes
 	newVectors    []lake.Vector
@@ -102,7 +109,7 @@ type tableWork struct {
 
 // begin sorts leaves into kept, copied and gone.
 func (w *tableWork) begin() {
-	w.added, w.deletes, w.compact = map[pg.OID][]*liveFile{}, map[*liveFile]*roaring.Bitmap{}, map[*liveFile]bool{}
+	w.added, w.deletes, w.compact, w.xmins = map[pg.OID][]*liveFile{}, map[*liveFile]*roaring.Bitmap{}, map[*liveFile]bool{}, map[pg.OID]xminSum{}
 	w.beyond, w.assigned, w.format = make([]int64, len(w.plan.cols.states)), map[string]lake.Lineage{}, max(w.plan.format.Version, lake.FormatV2)
 	if w.old == nil {
 		w.id, w.uuid = lake.TableID{DB: w.plan.key.db, Rel: w.plan.key.rel, Incarnation: w.c.at.LSN}, newUUID()
@@ -266,6 +273,9 @@ func (w *tableWork) finish(ctx context.Context, enc *encoder, blocks int64) erro
 	for i, n := range enc.outOfRange {
 		w.beyond[i] += n
 	}
+	if enc.xmins != nil {
+		w.xmins[enc.lp.Rel] = w.xmins[enc.lp.Rel].plus(*enc.xmins)
+	}
 	for _, s := range enc.sealed {
 		w.added[enc.lp.Rel] = append(w.added[enc.lp.Rel], s.live)
 		w.files = append(w.files, s.file)
@@ -319,21 +329,6 @@ func (w *tableWork) result() *tableResult {
 		return nil
 	}
 	return &tableResult{change: ch, rowsIn: w.rowsIn, blocks: w.blocks, apply: func(ctx context.Context) error { return w.apply(ctx, ch, st) }}
-}
-
-// outOfRange adds what this cut had no place for to what earlier ones did, unless they left nothing in the lake.
-func (w *tableWork) outOfRange() map[int16]int64 {
-	sum := map[int16]int64{}
-	for i, n := range w.beyond {
-		num := w.plan.cols.states[i].Num
-		if w.old != nil && len(w.keep) > 0 {
-			n += w.old.state.OutOfRange[num]
-		}
-		if n > 0 {
-			sum[num] = n
-		}
-	}
-	return sum
 }
 
 // nothing says whether blocks changed but neither rows nor what is said of them.

@@ -88,7 +88,7 @@ var sections = map[string][]string{
 	"publish":            {"interval", "databases"},
 	"history":            {"window", "max_wal"},
 	"publish.databases.": {"interval"}, // one member per database
-	"tables[]":           {"match", "exclude", "format_version", "readers", "partition_by", "sort_by", "out_of_range", "numeric", "columns", "version_hint"},
+	"tables[]":           {"match", "exclude", "format_version", "readers", "partition_by", "sort_by", "out_of_range", "numeric", "columns", "version_hint", "partitions"},
 	"tables[].columns.":  {"type"}, // one member per column
 }
 

@@ -20,6 +20,7 @@ type Rule struct {
 	Numeric       Numeric            // of numerics without a precision that Iceberg's decimal can hold
 	Columns       map[string]Numeric // of numerics in columns, by name
 	VersionHint   bool               // engines may read the table by its folder, without a catalog
+	ByLeaf        bool               // of a partitioned table: each partition is a table of its own ("partitions: leaf")
 
 	where string
 }
@@ -173,6 +174,10 @@ func (c *Config) setRule(e entry) error {
 		r.Readers, err = e.values, checkReaders(e.values)
 	case "partition_by", "sort_by":
 		err = fmt.Errorf("%s is not supported yet, remove it", e.key)
+	case "partitions":
+		if r.ByLeaf = e.value() == "leaf"; !r.ByLeaf && e.value() != "root" {
+			err = fmt.Errorf("write root for one table under the partitioned table's name, or leaf for one for each partition")
+		}
 	case "out_of_range":
 		if r.OutOfRange = e.value(); r.OutOfRange != "null" && r.OutOfRange != "clamp" && r.OutOfRange != "error" {
 			err = fmt.Errorf("write null, clamp or error")

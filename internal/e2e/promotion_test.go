@@ -39,9 +39,11 @@ func TestFollowsPromotion(t *testing.T) {
 				if synchronous {
 					r.configure("slot: tarn", "slot: tarn, synchronous: true")
 				}
+				r.exec(`CREATE TABLE prepared (i int)`)
 				r.tarn.startReady()
 				stop := r.write(func(w *demo.Workload) { w.Reconnect = true })
 				time.Sleep(3 * time.Second)
+				r.exec(`BEGIN; INSERT INTO prepared VALUES (1); SAVEPOINT s; INSERT INTO prepared VALUES (2); ROLLBACK TO s; PREPARE TRANSACTION 'over'`)
 				if err := old.Kill9(); err != nil {
 					t.Fatal(err)
 				}
@@ -62,8 +64,11 @@ func TestFollowsPromotion(t *testing.T) {
 				r.tarn.startReady()
 				r.mustBeEqual()
 				r.ledgerMustHold()
-				r.exec(`UPDATE accounts SET balance = balance`)
+				r.exec(`UPDATE accounts SET balance = balance`, `COMMIT PREPARED 'over'`)
 				r.mustBeEqual()
+				if rows, err := r.queryOne(database, `SELECT sum(i) FROM lake.public.prepared`); err != nil || rows != "1" {
+					t.Fatalf("rows prepared before the promotion: %s, %v", rows, err)
+				}
 				r.snapshotsMustSay("accounts", "1", "2")
 				r.walMustCross(2)
 				// The former primary comes back, first in the list. The stream is not looked for there, nor a slot made.

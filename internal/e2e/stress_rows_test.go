@@ -6,10 +6,14 @@ import (
 	"time"
 )
 
-// stressOps are what sessions do against a server of a major version, to rows and to all else.
+// stressOps are what sessions do against a server of a major version, to rows, tables and databases.
 func stressOps(major int) []stressOp {
+	return append(sessionOps(major), databaseOps()...)
+}
+
+// sessionOps are what sessions do to what one database has.
+func sessionOps(major int) []stressOp {
 	ops := append(rowOps(), tableOps()...)
-	ops = append(ops, databaseOps()...)
 	if major >= 17 {
 		ops = append(ops, stressOp{"merge returning", 2, with(`c.relname = 't1'`,
 			`MERGE INTO %s t USING (SELECT generate_series(1, 40) AS i) x ON t.id = x.i WHEN MATCHED AND x.i % 5 = 0 THEN DELETE WHEN MATCHED THEN UPDATE SET n = t.n + 1 WHEN NOT MATCHED BY SOURCE AND t.id % 97 = 0 THEN DELETE WHEN NOT MATCHED THEN INSERT (id, n) VALUES (x.i, 0)`)})
@@ -121,9 +125,13 @@ func longTransaction(w *stressWriter) error {
 		if err := w.change(2); err != nil {
 			return err
 		}
+		pause := time.After(time.Duration(w.rng.IntN(700)) * time.Millisecond)
+		if w.turn != nil {
+			continue // others have their turns meanwhile
+		}
 		select {
 		case <-w.ctx.Done():
-		case <-time.After(time.Duration(w.rng.IntN(700)) * time.Millisecond):
+		case <-pause:
 		}
 	}
 	return w.do("%s", w.ending())
@@ -177,7 +185,7 @@ func copyIn(abort bool) func(*stressWriter) error {
 		if abort {
 			b.WriteString("no number\n")
 		}
-		_, err := w.conn.PgConn().CopyFrom(w.ctx, strings.NewReader(b.String()), "COPY s.t0 (id, a, b, c) FROM STDIN")
+		err := w.run("COPY s.t0 (id, a, b, c) FROM STDIN", b.String())
 		if abort && err != nil && w.ctx.Err() == nil {
 			return nil
 		}
@@ -195,7 +203,7 @@ func copyFreeze(w *stressWriter) error {
 	if err := w.all("BEGIN", first); err != nil {
 		return err
 	}
-	if _, err := w.conn.PgConn().CopyFrom(w.ctx, strings.NewReader("1\n2\n3\n4\n"), "COPY "+table+" (id) FROM STDIN (FREEZE)"); err != nil {
+	if err := w.run("COPY "+table+" (id) FROM STDIN (FREEZE)", "1\n2\n3\n4\n"); err != nil {
 		return err
 	}
 	return w.do("%s", w.ending())

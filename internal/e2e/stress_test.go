@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -18,7 +17,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/tarn-db/tarn/internal/admin"
 	"github.com/tarn-db/tarn/internal/demo"
 	"github.com/tarn-db/tarn/internal/lakecheck"
 	"github.com/tarn-db/tarn/internal/pgtest"
@@ -122,7 +120,11 @@ type stressWriter struct {
 	ctx  context.Context
 	rng  *rand.Rand
 	id   int
+	db   string
 	conn *pgx.Conn
+
+	turn   func() bool // waits until the session may go on; nil: it always may. False: it is to end
+	record *program    // what it does, if somebody asks
 }
 
 // server is one of the ways to set up a cluster.
@@ -144,7 +146,7 @@ func (s *stress) begin(episode int) (stop func()) {
 	s.trail = nil
 	var wg sync.WaitGroup
 	for i := range stressWriters {
-		w := &stressWriter{stress: s, ctx: ctx, id: i, rng: rand.New(rand.NewPCG(s.seed+uint64(episode), uint64(i)))}
+		w := &stressWriter{stress: s, ctx: ctx, id: i, db: database, rng: rand.New(rand.NewPCG(s.seed+uint64(episode), uint64(i)))}
 		wg.Go(w.loop)
 	}
 	return func() {
@@ -172,9 +174,7 @@ func (w *stressWriter) loop() {
 				break
 			}
 		}
-		if !w.conn.IsClosed() && w.conn.PgConn().TxStatus() != 'I' {
-			_, _ = w.conn.Exec(context.Background(), "ROLLBACK")
-		}
+		w.rollback()
 	}
 	if w.conn != nil {
 		_ = w.conn.Close(context.Background())
@@ -182,17 +182,37 @@ func (w *stressWriter) loop() {
 }
 
 func (w *stressWriter) connectAgain() (err error) {
-	cfg, err := pgx.ParseConfig(w.pg.ConnString(database))
+	w.conn, err = stressSession(w.ctx, w.pg.ConnString(w.db), w.id)
+	return err
+}
+
+// stressSession connects. Random statements deadlock; they are to give up fast and let others go on.
+func stressSession(ctx context.Context, connString string, id int) (*pgx.Conn, error) {
+	cfg, err := pgx.ParseConfig(connString)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
-	if w.conn, err = pgx.ConnectConfig(w.ctx, cfg); err != nil {
-		return err
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, err
 	}
-	// Random statements deadlock; they are to give up fast and let others go on.
-	_, err = w.conn.Exec(w.ctx, `SET lock_timeout = '500ms'; SET deadlock_timeout = '100ms'; SET statement_timeout = '5s'; SET client_min_messages = error; SET jit = off`)
-	return err
+	_, err = conn.Exec(ctx, `SET lock_timeout = '500ms'; SET deadlock_timeout = '100ms'; SET statement_timeout = '5s'; SET client_min_messages = error; SET jit = off`)
+	if err == nil {
+		_, err = conn.Exec(ctx, fmt.Sprintf("SELECT setseed(%g)", float64(id)/10))
+	}
+	return conn, err
+}
+
+// rollback ends the transaction that an operation left open.
+func (w *stressWriter) rollback() {
+	switch {
+	case w.conn.IsClosed() || w.conn.PgConn().TxStatus() == 'I':
+	case w.ctx.Err() == nil:
+		_ = w.run("ROLLBACK", "")
+	default:
+		_, _ = w.conn.Exec(context.Background(), "ROLLBACK")
+	}
 }
 
 // note counts an operation. Postgres may refuse it: the statements are made without asking whether they fit.
@@ -211,9 +231,19 @@ func (w *stressWriter) note(op *stressOp, err error) {
 
 // do runs one statement, or several in one implicit transaction.
 func (w *stressWriter) do(format string, args ...any) error {
-	sql := fmt.Sprintf(format, args...)
+	return w.run(fmt.Sprintf(format, args...), "")
+}
+
+// run runs SQL when it is the session's turn; rows are what COPY FROM STDIN is sent.
+func (w *stressWriter) run(sql, rows string) error {
+	if w.turn != nil && !w.turn() {
+		return context.Canceled
+	}
+	if w.record != nil {
+		*w.record = append(*w.record, programOp{session: w.id, sql: sql, rows: rows})
+	}
 	began := time.Now()
-	_, err := w.conn.Exec(w.ctx, sql)
+	err := send(w.ctx, w.conn, sql, rows)
 	outcome := ""
 	if err != nil {
 		outcome = " -- " + err.Error()
@@ -225,6 +255,15 @@ func (w *stressWriter) do(format string, args ...any) error {
 		return fmt.Errorf("%w (%.200s)", err, sql)
 	}
 	return nil
+}
+
+func send(ctx context.Context, conn *pgx.Conn, sql, rows string) error {
+	if rows != "" {
+		_, err := conn.PgConn().CopyFrom(ctx, strings.NewReader(rows), sql)
+		return err
+	}
+	_, err := conn.Exec(ctx, sql)
+	return err
 }
 
 // all runs statements one after the other until one is refused.
@@ -264,7 +303,7 @@ func (s *stress) mustBeEqualEverywhere(episode int) (rows int64) {
 		}
 		rows += report.Rows()
 	}
-	for _, line := range s.tarn.errors() {
+	for _, line := range s.unexpected() {
 		bad = true
 		s.t.Errorf("episode %d, tarn says: %s", episode, line)
 	}
@@ -274,84 +313,6 @@ func (s *stress) mustBeEqualEverywhere(episode int) (rows int64) {
 	}
 	return rows
 }
-
-// compareDatabase compares the tables that should be in the lake. One may be outside only if the status says so, for a
-// reason that holds.
-func (s *stress) compareDatabase(name string, status []admin.Table) (lakecheck.Report, error) {
-	ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Minute)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, s.pg.ConnString(name))
-	if err != nil {
-		return lakecheck.Report{}, err
-	}
-	defer conn.Close(context.Background())
-	rows, err := conn.Query(ctx, stressTables)
-	if err != nil {
-		return lakecheck.Report{}, err
-	}
-	type planned struct {
-		lakecheck.TableName
-		Outside string
-	}
-	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (p planned, err error) {
-		return p, row.Scan(&p.Namespace, &p.Table, &p.Outside)
-	})
-	if err != nil {
-		return lakecheck.Report{}, err
-	}
-	var inside, outside []lakecheck.TableName
-	for _, p := range all {
-		i := slices.IndexFunc(status, func(t admin.Table) bool { return t.Name == name+"."+p.Namespace+"."+p.Table })
-		switch {
-		case p.Outside == "" && (i < 0 || status[i].State != admin.TableLive):
-			said := "it is not listed"
-			if i >= 0 {
-				said = fmt.Sprintf("%s: %s", status[i].State, status[i].Error)
-			}
-			return lakecheck.Report{}, fmt.Errorf("%s is not live, %s", p.TableName, said)
-		case p.Outside != "" && (i < 0 || status[i].State == admin.TableLive || status[i].Error == ""):
-			return lakecheck.Report{}, fmt.Errorf("%s is %s; the status does not say so", p.TableName, p.Outside)
-		case p.Outside == "":
-			inside = append(inside, p.TableName)
-		default:
-			outside = append(outside, p.TableName)
-		}
-	}
-	var report lakecheck.Report
-	if len(inside) > 0 {
-		if report, err = lakecheck.Compare(ctx, conn, s.tarn.catalogURL(), name, inside, s.readers...); err != nil {
-			return report, err
-		}
-	}
-	seen, err := s.readers[0].Tables(ctx, s.tarn.catalogURL(), name)
-	if err != nil && len(inside) == 0 {
-		return report, nil // a database without tables is no warehouse
-	}
-	for _, table := range seen {
-		if !slices.Contains(inside, table) && !slices.Contains(outside, table) {
-			return report, fmt.Errorf("%s is in the lake and not in Postgres", table)
-		}
-	}
-	return report, err
-}
-
-// stressTables lists what users would look for in the lake, and why it may be outside.
-const stressTables = `
-WITH RECURSIVE leaf AS (
-  SELECT oid AS root, oid AS rel, relkind, relpersistence FROM pg_class
-  WHERE relkind IN ('r', 'p', 'm') AND NOT relispartition AND relpersistence <> 't'
-  UNION ALL
-  SELECT l.root, c.oid, c.relkind, c.relpersistence FROM leaf l JOIN pg_inherits i ON i.inhparent = l.rel AND l.relkind = 'p' AND NOT i.inhdetachpending
-  JOIN pg_class c ON c.oid = i.inhrelid
-)
-SELECT n.nspname::text, r.relname::text, CASE
-  WHEN bool_or(l.relpersistence = 'u') THEN 'unlogged'
-  WHEN NOT EXISTS (SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = r.oid AND a.attnum > 0
-    AND a.attgenerated <> 'v' AND t.typtype NOT IN ('c', 'r') AND t.typname <> 'regclass') THEN 'without a column of a type that the lake has'
-  ELSE '' END
-FROM leaf l JOIN pg_class r ON r.oid = l.root JOIN pg_namespace n ON n.oid = r.relnamespace
-WHERE n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\_%'
-GROUP BY r.oid, n.nspname, r.relname ORDER BY 1, 2`
 
 // keepTrail writes the episode's statements to a file that outlives the test.
 func (s *stress) keepTrail(episode int) {

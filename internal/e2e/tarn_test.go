@@ -154,23 +154,29 @@ func (tn *tarn) running() bool {
 // waitReady waits for /readyz.
 func (tn *tarn) waitReady() {
 	tn.t.Helper()
+	if err := tn.awaitReady(); err != nil {
+		tn.t.Fatal(err)
+	}
+}
+
+func (tn *tarn) awaitReady() error {
 	deadline := time.Now().Add(readyTimeout)
 	var reasons []string
 	for time.Now().Before(deadline) {
 		ready, why, err := tn.client().Ready(tn.t.Context())
 		if ready {
-			return
+			return nil
 		}
 		if reasons = why; err != nil {
 			reasons = []string{err.Error()}
 		}
 		select {
 		case <-tn.exited:
-			tn.t.Fatalf("tarn serve ended: %v", tn.err)
+			return fmt.Errorf("tarn serve ended: %w", tn.err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	tn.t.Fatalf("tarn is not ready after %v: %s", readyTimeout, strings.Join(reasons, "; "))
+	return fmt.Errorf("tarn is not ready after %v: %s", readyTimeout, strings.Join(reasons, "; "))
 }
 
 // startReady is start and waitReady.
@@ -183,9 +189,14 @@ func (tn *tarn) startReady() {
 // waitPublished waits until everything up to lsn is in the lake.
 func (tn *tarn) waitPublished(lsn pg.LSN) {
 	tn.t.Helper()
-	ctx, cancel := context.WithTimeout(tn.t.Context(), publishTimeout+10*time.Second)
+	tn.waitPublishedWithin(lsn, publishTimeout)
+}
+
+func (tn *tarn) waitPublishedWithin(lsn pg.LSN, limit time.Duration) {
+	tn.t.Helper()
+	ctx, cancel := context.WithTimeout(tn.t.Context(), limit+10*time.Second)
 	defer cancel()
-	if _, err := tn.client().Wait(ctx, admin.StagePublished, lsn, publishTimeout); err != nil {
+	if _, err := tn.client().Wait(ctx, admin.StagePublished, lsn, limit); err != nil {
 		tn.t.Fatalf("wait for %s: %v", lsn, err)
 	}
 }
