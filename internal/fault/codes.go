@@ -84,6 +84,11 @@ const (
 	PagesOfOther    Code = 515
 	PageServiceBusy Code = 516
 
+	RepairState   Code = 520
+	RepairRunning Code = 521
+	RepairOther   Code = 522
+	RepairWAL     Code = 523
+
 	TableUnknown  Code = 601
 	TableError    Code = 602
 	LakeNotRead   Code = 603
