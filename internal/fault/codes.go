@@ -37,6 +37,7 @@ const (
 	Diverged          Code = 221
 	SourceFormer      Code = 222
 	SourceHistory     Code = 223
+	FullPageWrites    Code = 224
 
 	StoreURL            Code = 301
 	StoreOpen           Code = 302

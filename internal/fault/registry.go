@@ -56,6 +56,7 @@ var registry = []Entry{
 	{Diverged, "the source's history is another than what tarn has received", "The source failed over to a standby that had not received all of the WAL, or was restored from a backup.", "`tarn resync --all` copies the source as it is now."},
 	{SourceFormer, "the source is a former primary", "The server is on a timeline that was left: another server was promoted, and tarn has followed it.", "Point source.url at the promoted server."},
 	{SourceHistory, "the source does not have the history of its timeline", "The timeline's history file is missing from the server's pg_wal.", "Put the file back from the WAL archive, or from the former primary's pg_wal."},
+	{FullPageWrites, "full_page_writes is not switched off", "A primary on its own disk could not make torn pages good after a power loss, and nothing says that somebody else will; or the store does not have what `tarn repair` needs.", "Set source.atomic_writes: true if the source's storage writes 8 KiB whole, or give --force and run `tarn repair` before each start after a crash."},
 
 	{StoreURL, "the store's URL cannot be used", "It has no scheme that tarn knows, or no absolute path or bucket.", "Write file:///dir or s3://bucket/prefix."},
 	{StoreOpen, "the store cannot be opened", "The folder or bucket cannot be reached with the rights and settings given.", "Check the path or bucket, endpoint, region and credentials; `tarn doctor` tries each."},
