@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -92,8 +93,13 @@ func (r *rig) fpw(args ...string) pg.LSN {
 		r.t.Fatalf("tarn fpw %v: exit code %d: %s", args, code, out)
 	}
 	r.caughtUp()
-	if out, code := r.tarn.run("wal", "dump", "--store", "file://"+r.tarn.storeDir(), "--from", rep.LSN.String(), "--limit", "1"); code != 0 || !strings.Contains(out, "FPW_CHANGE") {
-		r.t.Errorf("the record at %s: exit code %d: %s", rep.LSN, code, out)
+	path, err := binary()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	record, err := exec.Command(path, "wal", "dump", "--store", "file://"+r.tarn.storeDir(), "--from", rep.LSN.String(), "--limit", "1").CombinedOutput()
+	if err != nil || !strings.Contains(string(record), "FPW_CHANGE") {
+		r.t.Errorf("the record at %s: %v: %s", rep.LSN, err, record)
 	}
 	return rep.LSN
 }
