@@ -78,8 +78,8 @@ func TestRepair(t *testing.T) {
 				t.Errorf("dry run: %+v", dry)
 			}
 			first, again := r.repair(t), r.repair(t)
-			// tarn, when it is stopped, makes pages durable that are newer than the checkpoint.
-			if first.PutBack != dry.PutBack || (first.PageLSN > first.RedoLSN) != (c.tarn == "stopped") || first.PageLSN < first.RedoLSN || first.PageLSN > first.EndLSN {
+			// tarn, when it is stopped, makes pages durable that are newer than the checkpoint; on a slow machine it does while it runs.
+			if first.PutBack != dry.PutBack || first.PageLSN == first.RedoLSN && c.tarn == "stopped" || first.PageLSN < first.RedoLSN || first.PageLSN > first.EndLSN {
 				t.Errorf("%+v, the dry run said %+v", first, dry)
 			}
 			if again.PutBack != 0 || again.Torn != 0 || again.FSM != 0 || again.Same != first.Same+first.PutBack {
