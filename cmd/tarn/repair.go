@@ -106,7 +106,7 @@ func (f *repairFlags) run(cmd *cobra.Command) (r repairReport, err error) {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, past.close()) }()
-	r.Page = past.RedoLSN()
+	r.Page = max(r.Redo, past.RedoLSN()) // between the last record's end and the redo LSN there may be a page header
 	bar := bars(cmd.ErrOrStderr()).Start("repair", r.Blocks, progress.Items)
 	r.Report, err = plan.PutBack(ctx, d, past, repair.Options{Checksums: ctl.ChecksumVersion != 0, DryRun: f.dryRun, Progress: bar.Add})
 	bar.Done(err)
