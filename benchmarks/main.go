@@ -7,6 +7,7 @@
 //	go run ./benchmarks s3          commit to published, against an S3 server with latency, by the number of tables
 //	go run ./benchmarks engines     start to a first count(*) in each engine, with requests and bytes at the store
 //	go run ./benchmarks memory      the most memory the server takes when it is given little
+//	go run ./benchmarks fpw         WAL of a TPC-C transaction with full_page_writes on, compressed and off, and what the store takes
 //	go run ./benchmarks report      writes results/*.json into README.md
 //
 // Each one records what it needs once, under -dir, measures, prints, and with -record keeps the result in results/.
@@ -57,6 +58,7 @@ var benchmarks = map[string]func(context.Context, options) (any, error){
 	"s3":        func(ctx context.Context, o options) (any, error) { return s3Bench(ctx, o) },
 	"pages":     func(ctx context.Context, o options) (any, error) { return pagesBench(ctx, o) },
 	"engines":   func(ctx context.Context, o options) (any, error) { return engineBench(ctx, o) },
+	"fpw":       func(ctx context.Context, o options) (any, error) { return fpwBench(ctx, o) },
 	"freshness": func(ctx context.Context, o options) (any, error) { return freshnessBench(ctx, o) },
 }
 
@@ -72,7 +74,7 @@ func main() {
 
 func run(ctx context.Context, args []string) (err error) {
 	if len(args) == 0 {
-		return errors.New("say which: redo, copy, play, freshness, memory, s3, engines or report")
+		return errors.New("say which: redo, copy, play, freshness, memory, s3, engines, fpw or report")
 	}
 	name := args[0]
 	if name == "report" {
@@ -129,7 +131,7 @@ func parse(name string, args []string) (options, error) {
 		memory = littleMemory
 	}
 	fs.Int64Var(&o.memory, "memory", memory, "bytes of tarn's page store, or of the server's `memory:`")
-	fs.IntVar(&o.seconds, "seconds", 60, "length of the freshness run")
+	fs.IntVar(&o.seconds, "seconds", 60, "length of the freshness run, or of each case of fpw")
 	fs.IntVar(&o.rate, "rate", 1000, "transactions a second of the freshness run")
 	fs.BoolVar(&o.record, "record", false, "keep the result in benchmarks/results")
 	fs.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the last turn's measured part")
@@ -138,7 +140,7 @@ func parse(name string, args []string) (options, error) {
 		return o, err
 	}
 	if o.scale == 0 {
-		if o.scale = 50; o.workload == "tpcc" {
+		if o.scale = 50; o.workload == "tpcc" || name == "fpw" {
 			o.scale = 10
 		}
 	}

@@ -28,7 +28,7 @@ func writeReport(dir string) error {
 	}
 	var b strings.Builder
 	b.WriteString("\n| what | measured | target | commit | load before | command |\n|---|---|---|---|---|---|\n")
-	for _, name := range []string{"redo", "redo-tpcc", "copy", "play", "freshness", "memory", "s3", "engines"} {
+	for _, name := range []string{"redo", "redo-tpcc", "copy", "play", "freshness", "memory", "s3", "engines", "fpw"} {
 		rows, err := reportRows(filepath.Join(dir, "results", name+".json"))
 		if os.IsNotExist(err) {
 			continue
@@ -106,6 +106,12 @@ func reportRows(path string) (string, error) {
 			row(fmt.Sprintf("%s, started to the first count of %d rows", c.Engine, f.Rows),
 				fmt.Sprintf("%.1f s + %.1f s, %d requests; then %.2f s, %d requests, %.0f KiB", c.Start, c.First.Seconds, c.First.Requests, c.Warm.Seconds, c.Warm.Requests, c.Warm.KiB), "")
 		}
+	case "fpw":
+		var f fpwFigures
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return "", err
+		}
+		f.rows(row)
 	case "memory":
 		var f memoryFigures
 		if err := json.Unmarshal(raw, &f); err != nil {

@@ -85,9 +85,10 @@ func (still) DeleteBranch(_ context.Context, name string) error {
 }
 
 func (still) Status() admin.Status {
+	off := false
 	return admin.Status{
 		State: admin.StateCorrupt, Error: "at 0/4100: relation 1663/5/16384 fork main block 7: no line pointer 3",
-		Source:    admin.SourceInfo{Version: "18.6", SystemID: 7480000000000000001, Timeline: 1},
+		Source:    admin.SourceInfo{Version: "18.6", SystemID: 7480000000000000001, Timeline: 1, FullPageWrites: &off, FullPageWritesLSN: 0x2FC8},
 		SourceLSN: 0x5000, ReceiveLSN: 0x5000, CommitLSN: 0x5000, ArchivedLSN: 0x4000, RedoLSN: 0x4100, CutLSN: 0x3000, PublishedLSN: 0x3000,
 		LagBytes: 0x2000, LagMS: 1500, Freshness: admin.Freshness{P50: 512, P99: 980.4, Samples: 12}, Memory: admin.Memory{UsedBytes: 3 << 20, LimitBytes: 1 << 30},
 		Upkeep: admin.Upkeep{

@@ -43,6 +43,7 @@ type pastStore struct {
 	url     string
 	wal     *walSource
 	to      pageserver.Target
+	further func(point *pageserver.Timeline) pageserver.Target // from the point before to, replay leads there; nil: to to
 	closers []func() error
 }
 
@@ -123,6 +124,9 @@ func (f *pastFlags) replay(ctx context.Context, s *pastStore) (*past, error) {
 		return nil, f.unknown(s, err)
 	}
 	s.closers = append(s.closers, tl.Close)
+	if s.further != nil {
+		to = s.further(tl)
+	}
 	s.wal.Start, s.wal.Major = tl.ResumeLSN(), tl.Major()
 	reader, err := wal.NewReader(s.wal.Options)
 	if err == nil {

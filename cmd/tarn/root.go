@@ -30,7 +30,7 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(serveCommand(), demoCommand(), statusCommand(), waitCommand(), tablesCommand(), resyncCommand(), walCommand(), pageCommand(), branchCommand(), exportCommand(), scrubCommand(), basebackupCommand(), doctorCommand(), connectCommand(), configCommand(), errorsCommand(), manCommand(), versionCommand())
+	root.AddCommand(serveCommand(), demoCommand(), statusCommand(), waitCommand(), tablesCommand(), resyncCommand(), walCommand(), pageCommand(), branchCommand(), exportCommand(), scrubCommand(), basebackupCommand(), repairCommand(), fpwCommand(), doctorCommand(), connectCommand(), configCommand(), errorsCommand(), manCommand(), versionCommand())
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {

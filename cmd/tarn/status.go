@@ -89,6 +89,9 @@ func printStatus(w io.Writer, s *admin.Status) error {
 	if s.Source.SystemID != 0 {
 		fmt.Fprintf(w, "source     PostgreSQL %s, system id %d, timeline %d\n", s.Source.Version, s.Source.SystemID, s.Source.Timeline)
 	}
+	if s.Source.FullPageWrites != nil {
+		fmt.Fprintf(w, "           full_page_writes %s\n", fullPageWritesText(&s.Source))
+	}
 	fmt.Fprintf(w, "lag        %s, %s\n", progress.Format(s.LagBytes, progress.Bytes), time.Duration(s.LagMS)*time.Millisecond)
 	fmt.Fprintf(w, "freshness  %s\n", freshness(s.Freshness))
 	if s.History.LSN != 0 {
@@ -119,6 +122,18 @@ func printStatus(w io.Writer, s *admin.Status) error {
 	fmt.Fprintln(w)
 	printTables(w, s.Tables)
 	return nil
+}
+
+// fullPageWritesText is on or off, and since when.
+func fullPageWritesText(s *admin.SourceInfo) string {
+	text := "off"
+	if *s.FullPageWrites {
+		text = "on"
+	}
+	if s.FullPageWritesLSN != 0 {
+		text += " since " + s.FullPageWritesLSN.String()
+	}
+	return text
 }
 
 func freshness(f admin.Freshness) string {

@@ -25,6 +25,7 @@ type walSource struct {
 	name        string                     // for messages
 	history     func(pg.TimelineID) string // text of a timeline's history file; of an archive
 	archive     pageserver.WAL             // nil of a folder
+	archived    pg.LSN                     // where it ends; of an archive
 	close       func() error
 }
 
@@ -118,7 +119,7 @@ func storeWAL(ctx context.Context, store objstore.Store, url string, tli pg.Time
 	}
 	b := a.Base()
 	return &walSource{
-		Options: wal.Options{Source: a.Source(ctx), Timeline: b.Timeline, SystemID: b.SystemID, SegmentSize: b.SegmentSize},
-		first:   b.LSN, name: url, history: a.HistoryFile, archive: a,
+		Options: wal.Options{Source: a.Source(ctx), Timeline: b.Timeline, History: a.History(), SystemID: b.SystemID, SegmentSize: b.SegmentSize},
+		first:   b.LSN, archived: a.ArchivedLSN(), name: url, history: a.HistoryFile, archive: a,
 	}, nil
 }

@@ -30,6 +30,7 @@ var (
 	descState  = desc("tarn_state", "1 for the state the server is in, 0 for the others.", "state")
 	descReady  = desc("tarn_ready", "1 if readers are served current data.")
 	descSource = desc("tarn_source_info", "The cluster tarn is attached to; always 1.", "version", "system_id", "timeline")
+	descFPW    = desc("tarn_source_full_page_writes", "1 if full_page_writes is on at the source, as of the last redone record.")
 
 	descSourceLSN = desc("tarn_wal_source_lsn_bytes", "End of WAL on the source as last heard.")
 	descReceived  = desc("tarn_wal_received_lsn_bytes", "End of received WAL.")
@@ -77,6 +78,9 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(descReady, truth(ready))
 	if s.Source.SystemID != 0 {
 		gauge(descSource, 1, s.Source.Version, itoa(s.Source.SystemID), itoa(uint64(s.Source.Timeline)))
+	}
+	if on := s.Source.FullPageWrites; on != nil {
+		gauge(descFPW, truth(*on))
 	}
 	for _, l := range []struct {
 		desc  *prometheus.Desc

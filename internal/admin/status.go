@@ -80,6 +80,11 @@ type SourceInfo struct {
 	Version  string        `json:"version"`          // server_version, such as "18.6"
 	SystemID uint64        `json:"system_id,string"` // a string in JSON: it does not fit a double
 	Timeline pg.TimelineID `json:"timeline"`
+
+	// FullPageWrites is the source's full_page_writes as of redo_lsn; absent before a page store has been attached.
+	FullPageWrites    *bool  `json:"full_page_writes,omitempty"`
+	FullPageWritesLSN pg.LSN `json:"full_page_writes_lsn"` // of the record that switched it so, 0 if it has been so since the base backup
+	AtomicWrites      bool   `json:"atomic_writes"`        // source.atomic_writes of the settings
 }
 
 // Endpoints are where readers and writers connect, for `tarn connect`. There is no secret in them.

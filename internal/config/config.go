@@ -37,6 +37,11 @@ type Source struct {
 	URL         string // URI or key=value string; empty leaves all to libpq's PG* variables
 	Slot        string // physical replication slot, made by tarn
 	Synchronous bool   // acknowledge what the quorum has committed rather than what the store has archived
+
+	// AdminURL is for `tarn fpw` alone: a connection that may ALTER SYSTEM and reload; the server does not use it.
+	AdminURL string
+	// AtomicWrites says that the source's storage writes 8 KiB whole or not at all, so that a page is never torn.
+	AtomicWrites bool
 }
 
 // Listener is one TCP endpoint.

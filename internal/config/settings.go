@@ -34,6 +34,8 @@ var settings = []setting{
 	{"source.url", "TARN_SOURCE", "source", "Postgres to attach to, as URI or key=value", func(c *Config, v string) error { c.Source.URL = v; return nil }},
 	{"source.slot", "TARN_SLOT", "", "", func(c *Config, v string) error { c.Source.Slot = v; return nil }},
 	{"source.synchronous", "", "", "", func(c *Config, v string) error { return setBool(&c.Source.Synchronous, v) }},
+	{"source.admin_url", "TARN_SOURCE_ADMIN", "", "", func(c *Config, v string) error { c.Source.AdminURL = v; return nil }},
+	{"source.atomic_writes", "", "", "", func(c *Config, v string) error { return setBool(&c.Source.AtomicWrites, v) }},
 	{"catalog.listen", "TARN_CATALOG_LISTEN", "catalog-listen", "Iceberg REST catalog address (default " + DefaultCatalogListen + ")", func(c *Config, v string) error { c.Catalog.Listen = v; return nil }},
 	{"catalog.tls.cert", "", "", "", func(c *Config, v string) error { c.Catalog.TLS.Cert = v; return nil }},
 	{"catalog.tls.key", "", "", "", func(c *Config, v string) error { c.Catalog.TLS.Key = v; return nil }},
@@ -77,7 +79,7 @@ func Settings() []Setting {
 var sections = map[string][]string{
 	"":                   {"store", "s3", "data_dir", "source", "catalog", "sql", "http", "pages", "publish", "history", "tables", "memory"},
 	"s3":                 {"endpoint", "region", "path_style", "profile", "access_key_id", "secret_access_key", "session_token", "ca_bundle", "vend", "sts_endpoint", "role_arn", "vend_duration"},
-	"source":             {"url", "slot", "synchronous"},
+	"source":             {"url", "slot", "synchronous", "admin_url", "atomic_writes"},
 	"catalog":            {"listen", "tls", "tokens_file"},
 	"catalog.tls":        {"cert", "key", "client_ca"},
 	"sql":                {"listen"},

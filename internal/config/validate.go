@@ -25,6 +25,7 @@ func (c *Config) validate(env func(string) (string, bool)) error {
 	for _, check := range []func() error{
 		c.checkStore, c.checkDataDir,
 		func() error { return c.checkSource(env) },
+		c.checkAdminURL,
 		c.checkListeners, c.checkVend, c.checkPublish, c.checkRules, c.checkMemory,
 	} {
 		if err := check(); err != nil {
@@ -86,11 +87,26 @@ func (c *Config) checkSource(env func(string) (string, bool)) error {
 		}
 		return c.bad("source.url", "source.url is not set", "set source.url in tarn.yaml, --source or TARN_SOURCE, such as postgres://replicator@db/app")
 	}
-	uri := strings.HasPrefix(c.Source.URL, "postgres://") || strings.HasPrefix(c.Source.URL, "postgresql://")
-	if scheme, _, ok := strings.Cut(c.Source.URL, "://"); !uri && (!strings.Contains(c.Source.URL, "=") || ok && !strings.Contains(scheme, "=")) {
+	if !connectionString(c.Source.URL) {
 		return c.bad("source.url", fmt.Sprintf("source.url is %q", Redact(c.Source.URL)), "write postgres://user@host/db, or host=... user=... dbname=...")
 	}
 	return c.checkSlot()
+}
+
+func (c *Config) checkAdminURL() error {
+	if u := c.Source.AdminURL; u != "" && !connectionString(u) {
+		return c.bad("source.admin_url", fmt.Sprintf("source.admin_url is %q", Redact(u)), "write postgres://user@host/db, or host=... user=... dbname=...")
+	}
+	return nil
+}
+
+// connectionString says whether text has the form of a libpq URI or key=value string.
+func connectionString(text string) bool {
+	if strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://") {
+		return true
+	}
+	scheme, _, uri := strings.Cut(text, "://")
+	return strings.Contains(text, "=") && (!uri || strings.Contains(scheme, "="))
 }
 
 func (c *Config) checkSlot() error {

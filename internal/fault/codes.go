@@ -38,6 +38,7 @@ const (
 	Diverged          Code = 221
 	SourceFormer      Code = 222
 	SourceHistory     Code = 223
+	FullPageWrites    Code = 224
 
 	StoreURL            Code = 301
 	StoreOpen           Code = 302
@@ -84,6 +85,11 @@ const (
 	BranchInUse     Code = 514
 	PagesOfOther    Code = 515
 	PageServiceBusy Code = 516
+
+	RepairState   Code = 520
+	RepairRunning Code = 521
+	RepairOther   Code = 522
+	RepairWAL     Code = 523
 
 	TableUnknown  Code = 601
 	TableError    Code = 602

@@ -26,6 +26,9 @@ type State struct {
 	// Settings are the primary's as pg_control has them (XLOG_PARAMETER_CHANGE).
 	Settings xlrec.ParameterChange `json:"settings"`
 	Timeline pg.TimelineID         `json:"wal_timeline"`
+	// FullPageWritesLSN is the start of the record that made CheckPoint.FullPageWrites what it is, 0 if it has been so since the
+	// base backup.
+	FullPageWritesLSN pg.LSN `json:"full_page_writes_lsn,omitzero"`
 
 	// OldestCLOGXID is the oldest transaction of which the commit log knows (TransamVariables->oldestClogXid). It is moved
 	// by a truncation at once, CheckPoint.OldestXID by the next checkpoint.

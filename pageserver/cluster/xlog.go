@@ -27,7 +27,7 @@ func (s *State) xlog(rec *wal.Record, sets *slru.Sets, changes []slru.Change) ([
 	case xlrec.XLogFPWChange:
 		var on bool
 		if on, err = xlrec.DecodeFPWChange(rec.Main); err == nil {
-			s.CheckPoint.FullPageWrites = on
+			s.fullPageWrites(on, rec.LSN)
 		}
 	case xlrec.XLogCheckpointRedo:
 		var level xlrec.WALLevel
@@ -62,6 +62,9 @@ func (s *State) checkpoint(rec *wal.Record) error {
 		return err
 	}
 	s.Timeline = c.TimelineID
+	if rec.Op() == xlrec.XLogCheckpointShutdown {
+		s.fullPageWrites(c.FullPageWrites, rec.LSN)
+	}
 	old := s.CheckPoint
 	if rec.Op() == xlrec.XLogCheckpointOnline {
 		c.NextXID = max(c.NextXID, old.NextXID)
@@ -82,6 +85,13 @@ func (s *State) checkpoint(rec *wal.Record) error {
 	c.OldestCommitTsXID, c.NewestCommitTsXID = old.OldestCommitTsXID, old.NewestCommitTsXID
 	s.CheckPoint = c
 	return nil
+}
+
+// fullPageWrites notes the setting as a record has it. One that changes nothing, such as each start's, does not move the LSN.
+func (s *State) fullPageWrites(on bool, lsn pg.LSN) {
+	if s.CheckPoint.FullPageWrites != on {
+		s.CheckPoint.FullPageWrites, s.FullPageWritesLSN = on, lsn
+	}
 }
 
 // advanceMulti is MultiXactAdvanceNextMXact.

@@ -133,6 +133,11 @@ func (d *Dir) file(s segment) (*os.File, error) {
 	return f, nil
 }
 
+// SegmentPath names the file that holds a block of a fork, "" if its tablespace is not there. The file need not exist.
+func (d *Dir) SegmentPath(f Fork, blk pg.BlockNumber) (string, error) {
+	return d.path(segment{f, uint32(blk / pg.SegmentBlocks)})
+}
+
 // path names the segment's file (GetRelationPath), or "" if its tablespace is not there.
 func (d *Dir) path(s segment) (string, error) {
 	folder, err := d.folder(s.Rel.Spc, s.Rel.DB)

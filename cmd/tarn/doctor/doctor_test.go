@@ -129,7 +129,7 @@ func TestSourceFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := run(t, settings(t, good, nil))
-	expect(t, r, "source.full_page_writes", Warn, 0, "ALTER SYSTEM SET full_page_writes = on")
+	expect(t, r, "source.full_page_writes", Warn, 0, "ALTER SYSTEM SET full_page_writes = on", "`tarn repair")
 	expect(t, r, "source.wal_sender_timeout", Warn, 0, "ALTER SYSTEM SET wal_sender_timeout")
 	expect(t, r, "source.max_slot_wal_keep_size", OK, 0, "64MB")
 	expect(t, r, "source.walsenders", Warn, 0, "ALTER SYSTEM SET max_wal_senders")

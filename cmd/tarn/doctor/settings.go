@@ -122,11 +122,14 @@ func (x *examiner) pageSettings(c *checks, e *receive.Exam) {
 		c.advise("source.data_checksums", "off: a page that the source's disk damages is not noticed there, and is copied as it is",
 			"pg_checksums --enable -D <data directory> while the server is stopped")
 	}
-	if set["full_page_writes"] == "on" {
+	switch {
+	case set["full_page_writes"] == "on":
 		c.ok("source.full_page_writes", "on")
-	} else {
-		c.warn("source.full_page_writes", "off: after a crash the source itself may keep torn pages; tarn's own are whole",
-			"ALTER SYSTEM SET full_page_writes = on; SELECT pg_reload_conf(); unless its file system writes 8 KiB atomically")
+	case x.Config.Source.AtomicWrites:
+		c.ok("source.full_page_writes", "off, and source.atomic_writes says that its storage tears no pages")
+	default:
+		c.warn("source.full_page_writes", "off: after a power loss the source cannot repair torn pages by itself; tarn's own are whole",
+			"run `tarn repair -D <data directory>` before it is started again after a crash; or ALTER SYSTEM SET full_page_writes = on; SELECT pg_reload_conf(); or set source.atomic_writes: true if its storage writes 8 KiB atomically")
 	}
 	c.ok("source.wal_log_hints", set["wal_log_hints"]+"; tarn needs neither, on costs WAL")
 	if v := set["wal_compression"]; v == "off" {

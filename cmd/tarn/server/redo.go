@@ -51,6 +51,7 @@ func (r *redo) run(ctx context.Context) error {
 		}
 		r.s.waiting(r.commits.first())
 		at, whole := r.position(more)
+		r.s.noteFullPageWrites(r.tl) // first: who waits for redo sees what it has found
 		r.s.marks.Advance(admin.StageRedo, at)
 		if r.due(at) {
 			if err := r.cut(ctx, at); err != nil {

@@ -64,6 +64,7 @@ type Server struct {
 	source admin.SourceInfo
 	view   view
 	copied bool // the initial copy is published
+	fpw    *fullPageWrites
 }
 
 // Run runs until the context ends or something fails that only an operator can put right before a start: a source that

@@ -13,6 +13,7 @@ import (
 	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/materialize"
+	"github.com/tarn-db/tarn/pageserver"
 )
 
 // view is what the pipeline shows of itself; it is replaced whole under Server.mu.
@@ -25,10 +26,26 @@ type view struct {
 	last   time.Time // of the last publication
 }
 
+// fullPageWrites is what redo has last seen of the source's setting; replaced whole.
+type fullPageWrites struct {
+	on    bool
+	since pg.LSN // of the record that switched it so, 0 if it has been so since the base backup
+}
+
+// noteFullPageWrites shows the setting as of the page store's barrier.
+func (s *Server) noteFullPageWrites(tl *pageserver.Timeline) {
+	now := tl.Cluster()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if next := (fullPageWrites{now.CheckPoint.FullPageWrites, now.FullPageWritesLSN}); s.fpw == nil || *s.fpw != next {
+		s.fpw = &next
+	}
+}
+
 // Status implements admin.Source.
 func (s *Server) Status() admin.Status {
 	s.mu.Lock()
-	v, ing := s.view, s.ing
+	v, ing, fpw := s.view, s.ing, s.fpw
 	st := admin.Status{State: v.state, Error: v.err, Code: v.code, Source: s.source, OpenTransactions: v.open, LastPublication: v.last}
 	s.mu.Unlock()
 	// The later positions are read first, so that none can be seen ahead of one before it.
@@ -46,6 +63,10 @@ func (s *Server) Status() admin.Status {
 		st.ArchivedLSN, st.CommitLSN = is.ArchivedLSN, is.CommitLSN
 		st.ReceiveLSN, st.SourceLSN = max(is.ReceiveLSN, is.CommitLSN), is.ServerFlushLSN
 		sourceState(&st, is)
+	}
+	st.Source.AtomicWrites = s.cfg.Source.AtomicWrites
+	if fpw != nil {
+		st.Source.FullPageWrites, st.Source.FullPageWritesLSN = &fpw.on, fpw.since
 	}
 	if tl := s.pages.Load(); tl != nil {
 		st.History.LSN, st.History.Time = tl.HistoryFrom()
