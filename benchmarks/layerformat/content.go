@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/pageserver/key"
+)
+
+// entry is a key and its value.
+type entry struct {
+	key   key.Key
+	value []byte
+}
+
+// readPages reads main forks of a data directory's databases, in the order of their keys, up to some bytes of each and in all.
+func readPages(dataDir string, each, total int) (entries []entry, err error) {
+	names, err := filepath.Glob(filepath.Join(dataDir, "base", "*", "*"))
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		rel, err1 := strconv.ParseUint(filepath.Base(name), 10, 32)
+		db, err2 := strconv.ParseUint(filepath.Base(filepath.Dir(name)), 10, 32)
+		if err1 != nil || err2 != nil || total < pg.BlockSize {
+			continue // another fork, a later segment, or something else
+		}
+		b, err := readStart(name, min(each, total))
+		if err != nil {
+			return nil, err
+		}
+		total -= len(b)
+		loc := pg.RelFileLocator{Spc: 1663, DB: pg.OID(db), Rel: pg.OID(rel)}
+		for blk := range len(b) / pg.BlockSize {
+			page := b[blk*pg.BlockSize:][:pg.BlockSize]
+			if bytes.Count(page, []byte{0}) == len(page) {
+				continue // never initialised
+			}
+			entries = append(entries, entry{key.OfBlock(loc, pg.MainFork, pg.BlockNumber(blk)), page})
+		}
+	}
+	if len(entries) == 0 {
+		return nil, fmt.Errorf("%s has no pages: want a data directory", dataDir)
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return a.key.Compare(b.key) })
+	return entries, nil
+}
+
+func readStart(name string, n int) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b := make([]byte, n)
+	n, err = io.ReadFull(f, b)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return b[:n-n%pg.BlockSize], err
+}
+
+// deltas are what a delta layer holds for a third of the pages: LSNs of the records that change the page, 8 bytes each, a few for most
+// and a hundred for a hot one; and for one page of sixteen an image.
+func deltas(pages []entry) (out []entry) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	lsn := uint64(0x27F581A0)
+	for i := range pages {
+		if rng.IntN(3) != 0 {
+			continue
+		}
+		if rng.IntN(16) == 0 {
+			out = append(out, entry{pages[i].key, pages[i].value})
+			continue
+		}
+		n := 1 + rng.IntN(6)
+		if rng.IntN(50) == 0 {
+			n = 100
+		}
+		var b strings.Builder
+		for range n {
+			lsn += uint64(rng.IntN(4096)) &^ 7
+			for shift := 56; shift >= 0; shift -= 8 {
+				b.WriteByte(byte(lsn >> shift))
+			}
+		}
+		out = append(out, entry{pages[i].key, []byte(b.String())})
+	}
+	return out
+}
+
+// source is a table's file, and counts what is asked of it as if it were an object in a store.
+type source struct {
+	*os.File
+	size            int64
+	requests, bytes int64
+}
+
+func openSource(path string) (*source, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &source{File: f, size: st.Size()}, nil
+}
+
+// read is a ranged read.
+func (s *source) read(p []byte, off int64) error {
+	s.requests++
+	s.bytes += int64(len(p))
+	_, err := s.ReadAt(p, off)
+	return err
+}
+
+func (s *source) close() { _ = s.Close() }
