@@ -210,21 +210,21 @@ func TestFenced(t *testing.T) {
 // TestImmutable: of all objects that a timeline writes, the index alone is written again.
 func TestImmutable(t *testing.T) {
 	store := objstore.NewMem()
-	tl := importPages(t, Options{Store: store}, 4)
+	tl := importPages(t, Options{Store: store, History: History{Window: time.Hour}}, 4)
 	for i := range pg.BlockNumber(3) {
 		apply(t, tl, fpi(tl.nextLSN(), 1001, testRel, 1, i))
 		flush(t, tl)
 	}
-	kept := 0
+	folders := map[string]int{}
 	err := store.List(t.Context(), "", func(o objstore.ObjectInfo) error {
 		if Immutable(o.Key) == strings.HasSuffix(o.Key, "/"+indexName) {
 			t.Errorf("%s: immutable is %v", o.Key, Immutable(o.Key))
 		}
-		kept++
+		folders[strings.Split(o.Key, "/")[2]]++
 		return nil
 	})
-	if err != nil || kept < 4 {
-		t.Errorf("%d objects, %v", kept, err)
+	if err != nil || folders["layers"] == 0 || folders["deltas"] == 0 || folders["state"] == 0 || folders[indexName] != 1 {
+		t.Errorf("objects by folder: %v, %v", folders, err)
 	}
 	for _, k := range []string{"timelines/main/layers", "wal/x/layers/y", "layers/x", "x/timelines/main/layers/y", "timelines/layers/y"} {
 		if Immutable(k) {

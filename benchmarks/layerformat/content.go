@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/pageserver/key"
@@ -69,33 +69,31 @@ func readStart(name string, n int) ([]byte, error) {
 	return b[:n-n%pg.BlockSize], err
 }
 
-// deltas are what a delta layer holds for a third of the pages: LSNs of the records that change the page, 8 bytes each, a few for most
-// and a hundred for a hot one; and for one page of sixteen an image.
+// deltas are what a delta layer has for a third of the pages: chains of the LSNs of the records that change the page, as package delta
+// writes them, short for most and long for a hot one; and the pages of one in sixteen, by number.
 func deltas(pages []entry) (out []entry) {
 	rng := rand.New(rand.NewPCG(3, 4))
-	lsn := uint64(0x27F581A0)
+	var images []entry
 	for i := range pages {
-		if rng.IntN(3) != 0 {
+		switch {
+		case rng.IntN(3) != 0:
 			continue
-		}
-		if rng.IntN(16) == 0 {
-			out = append(out, entry{pages[i].key, pages[i].value})
-			continue
+		case rng.IntN(16) == 0:
+			images = append(images, entry{key.OfImage(uint32(len(images))), pages[i].value})
 		}
 		n := 1 + rng.IntN(6)
 		if rng.IntN(50) == 0 {
 			n = 100
 		}
-		var b strings.Builder
+		var records []byte
 		for range n {
-			lsn += uint64(rng.IntN(4096)) &^ 7
-			for shift := 56; shift >= 0; shift -= 8 {
-				b.WriteByte(byte(lsn >> shift))
-			}
+			records = binary.AppendUvarint(records, rng.Uint64N(1<<20)*4)
 		}
-		out = append(out, entry{pages[i].key, []byte(b.String())})
+		chain := binary.AppendUvarint(nil, rng.Uint64N(1<<24))
+		chain = binary.AppendUvarint(chain, uint64(len(records)))
+		out = append(out, entry{pages[i].key, append(chain, records...)})
 	}
-	return out
+	return append(out, images...)
 }
 
 // source is a table's file, and counts what is asked of it as if it were an object in a store.

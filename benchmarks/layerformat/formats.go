@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"math"
@@ -24,30 +25,39 @@ import (
 const blockBytes = 128 << 10 // 16 pages, as tarn's groups have
 
 var formats = []format{
-	{"tarn", writeTarn, openTarn},
-	{"pebble balanced", writePebble(block.BalancedCompression), openPebble},
-	{"pebble zstd 3", writePebble(block.ZstdCompression), openPebble},
-	{"pebble minlz", writePebble(block.MinLZCompression), openPebble},
-	{"badger zstd 1", writeBadger, openBadger},
+	{"tarn", writeTarn, openTarn, mergeTarn},
+	{"pebble balanced", writePebble(block.BalancedCompression), openPebble, mergePebble(block.BalancedCompression)},
+	{"pebble zstd 3", writePebble(block.ZstdCompression), openPebble, mergePebble(block.ZstdCompression)},
+	{"pebble minlz", writePebble(block.MinLZCompression), openPebble, mergePebble(block.MinLZCompression)},
+	{"badger zstd 1", writeBadger, openBadger, mergeBadger},
 }
 
 var errMissing = errors.New("the key is not there")
 
 func writeTarn(path string, entries []entry) error {
+	return writeLayer(path, layerKind(entries), func(w *layer.Writer) error {
+		for i := range entries {
+			if err := w.Add(entries[i].key, entries[i].value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func writeLayer(path string, kind layer.Kind, fill func(*layer.Writer) error) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	b := bufio.NewWriterSize(f, 1<<20)
-	w, err := layer.NewWriter(b, 1)
+	w, err := layer.NewWriter(b, kind, 1)
 	if err != nil {
 		return err
 	}
-	for i := range entries {
-		if err := w.Add(entries[i].key, entries[i].value); err != nil {
-			return err
-		}
+	if err := fill(w); err != nil {
+		return err
 	}
 	if _, err := w.Close(); err != nil {
 		return err
@@ -55,10 +65,65 @@ func writeTarn(path string, entries []entry) error {
 	return b.Flush()
 }
 
+// mergeTarn takes groups over as they are stored where nothing is replaced, as pageserver's merger does.
+func mergeTarn(path string, from table, replaced []entry) error {
+	t := from.(*tarnTable)
+	next := replacing(replaced)
+	return writeLayer(path, t.kind, func(w *layer.Writer) error {
+		for i := range t.index.Groups {
+			g := &t.index.Groups[i]
+			if !next.within(g.Last[:]) {
+				b := make([]byte, g.Length)
+				if err := t.src.read(b, g.Offset); err != nil {
+					return err
+				}
+				if err := w.AddGroup(*g, b); err != nil {
+					return err
+				}
+				continue
+			}
+			v, err := t.group(i, nil)
+			if err != nil {
+				return err
+			}
+			if err := v.Each(func(k key.Key, value []byte) error { return w.Add(k, next.of(k[:], value)) }); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// replacements are values that take the place of others, in the order of keys.
+type replacements struct{ rest []entry }
+
+func replacing(entries []entry) *replacements { return &replacements{entries} }
+
+// within says whether there is one up to a key.
+func (r *replacements) within(last []byte) bool {
+	return len(r.rest) > 0 && bytes.Compare(r.rest[0].key[:], last) <= 0
+}
+
+// of is the value that a key has now.
+func (r *replacements) of(k, value []byte) []byte {
+	if len(r.rest) > 0 && bytes.Equal(r.rest[0].key[:], k) {
+		value, r.rest = r.rest[0].value, r.rest[1:]
+	}
+	return value
+}
+
+func layerKind(entries []entry) layer.Kind {
+	if entries[len(entries)-1].key.Kind() == key.Image {
+		return layer.Delta
+	}
+	return layer.Image
+}
+
 // tarnTable reads as pageserver's reader does where its cache has the index and no group.
 type tarnTable struct {
 	src   *source
 	index *layer.Index
+	kind  layer.Kind
 }
 
 func openTarn(src *source) (table, error) {
@@ -75,7 +140,7 @@ func openTarn(src *source) (table, error) {
 		return nil, err
 	}
 	index, err := f.ParseIndex(b)
-	return &tarnTable{src, index}, err
+	return &tarnTable{src, index, f.Kind}, err
 }
 
 func (t *tarnTable) group(i int, dst []byte) (layer.Values, error) {
@@ -119,15 +184,42 @@ func (t *tarnTable) scan(fn func([]byte)) error {
 
 func (t *tarnTable) close() error { return nil }
 
-func writePebble(c *block.CompressionProfile) func(string, []entry) error {
-	return func(path string, entries []entry) error {
-		f, err := vfs.Default.Create(path, vfs.WriteCategoryUnspecified)
+func pebbleWriter(path string, c *block.CompressionProfile) (*sstable.Writer, error) {
+	f, err := vfs.Default.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, err
+	}
+	return sstable.NewWriter(objstorageprovider.NewFileWritable(f), sstable.WriterOptions{
+		BlockSize: blockBytes, IndexBlockSize: math.MaxInt32, Compression: c, TableFormat: sstable.TableFormatMax,
+	}), nil
+}
+
+func mergePebble(c *block.CompressionProfile) func(string, table, []entry) error {
+	return func(path string, from table, replaced []entry) error {
+		w, err := pebbleWriter(path, c)
 		if err != nil {
 			return err
 		}
-		w := sstable.NewWriter(objstorageprovider.NewFileWritable(f), sstable.WriterOptions{
-			BlockSize: blockBytes, IndexBlockSize: math.MaxInt32, Compression: c, TableFormat: sstable.TableFormatMax,
-		})
+		t, next := from.(*pebbleTable), replacing(replaced)
+		for kv := t.iter.First(); kv != nil; kv = t.iter.Next() {
+			v, _, err := kv.Value(nil)
+			if err != nil {
+				return err
+			}
+			if err := w.Set(kv.K.UserKey, next.of(kv.K.UserKey, v)); err != nil {
+				return err
+			}
+		}
+		return errors.Join(t.iter.Error(), w.Close())
+	}
+}
+
+func writePebble(c *block.CompressionProfile) func(string, []entry) error {
+	return func(path string, entries []entry) error {
+		w, err := pebbleWriter(path, c)
+		if err != nil {
+			return err
+		}
 		for i := range entries {
 			if err := w.Set(entries[i].key[:], entries[i].value); err != nil {
 				return err
@@ -196,6 +288,16 @@ func writeBadger(path string, entries []entry) error {
 	defer b.Close()
 	for i := range entries {
 		b.Add(y.KeyWithTs(entries[i].key[:], 0), y.ValueStruct{Value: entries[i].value}, 0)
+	}
+	return os.WriteFile(path, b.Finish(), 0o600)
+}
+
+func mergeBadger(path string, from table, replaced []entry) error {
+	b := badger.NewTableBuilder(badgerOptions())
+	defer b.Close()
+	t, next := from.(*badgerTable), replacing(replaced)
+	for t.iter.Rewind(); t.iter.Valid(); t.iter.Next() {
+		b.Add(t.iter.Key(), y.ValueStruct{Value: next.of(y.ParseKey(t.iter.Key()), t.iter.Value().Value)}, 0)
 	}
 	return os.WriteFile(path, b.Finish(), 0o600)
 }

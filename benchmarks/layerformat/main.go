@@ -12,6 +12,7 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -31,6 +32,8 @@ type format struct {
 	name  string
 	write func(path string, entries []entry) error
 	open  func(src *source) (table, error)
+	// merge writes a table anew with some of its values replaced.
+	merge func(path string, t table, replaced []entry) error
 }
 
 // table is one that is open, with what a reader keeps of it in memory. It has no cache of values.
@@ -48,6 +51,8 @@ type figures struct {
 	WriteMBs     float64 `json:"write_mb_per_s"`
 	WriteCPU     float64 `json:"write_cpu_seconds_per_gb"`
 	ScanMBs      float64 `json:"scan_mb_per_s"`
+	MergeMBs     float64 `json:"merge_mb_per_s"` // one value of 50 replaced
+	MergeCPU     float64 `json:"merge_cpu_seconds_per_gb"`
 	P50          float64 `json:"point_p50_us"` // of a file in the page cache
 	P99          float64 `json:"point_p99_us"`
 	PointCPU     float64 `json:"point_cpu_us"` // all threads, garbage collection too
@@ -176,6 +181,23 @@ func measure(f format, path string, entries []entry, points int, seed uint64) (m
 		return m, fmt.Errorf("scan: %d of %.0f bytes, %v", count, values, err)
 	}
 	m.ScanMBs = values / 1e6 / time.Since(start).Seconds()
+
+	var replaced []entry
+	for i := range entries {
+		if rng.IntN(50) == 0 {
+			replaced = append(replaced, entries[i])
+		}
+	}
+	start, cpu = time.Now(), cpuTime()
+	merged := filepath.Join(filepath.Dir(path), "000002.sst")
+	if err := f.merge(merged, t, replaced); err != nil {
+		return m, err
+	}
+	m.MergeMBs = values / 1e6 / time.Since(start).Seconds()
+	m.MergeCPU = (cpuTime() - cpu).Seconds() / (values / 1e9)
+	if st, err := os.Stat(merged); err != nil || math.Abs(float64(st.Size())/float64(src.size)-1) > 0.05 {
+		return m, fmt.Errorf("the merged table is not of the size of the one it comes from: %v", err)
+	}
 	return m, t.close()
 }
 
@@ -217,7 +239,7 @@ func medians(runs []figures) (m figures) {
 		func(m *figures) *float64 { return &m.ScanMBs }, func(m *figures) *float64 { return &m.P50 }, func(m *figures) *float64 { return &m.P99 },
 		func(m *figures) *float64 { return &m.Allocs }, func(m *figures) *float64 { return &m.AllocBytes }, func(m *figures) *float64 { return &m.OpenRequests },
 		func(m *figures) *float64 { return &m.OpenBytes }, func(m *figures) *float64 { return &m.Requests }, func(m *figures) *float64 { return &m.Bytes },
-		func(m *figures) *float64 { return &m.IndexMemory }, func(m *figures) *float64 { return &m.PointCPU },
+		func(m *figures) *float64 { return &m.IndexMemory }, func(m *figures) *float64 { return &m.PointCPU }, func(m *figures) *float64 { return &m.MergeMBs }, func(m *figures) *float64 { return &m.MergeCPU },
 	} {
 		var all []float64
 		for i := range runs {
