@@ -19,6 +19,17 @@ const (
 	CacheMin Size = 64 << 20
 )
 
+// CacheOf reads the section cache alone, with what it depends on, for verbs that need neither a source nor a valid rest. It is zero
+// where nothing says in which folder a server's data is.
+func CacheOf(o Options) (Cache, error) {
+	c, err := Only(o, "store", "data_dir", "cache.dir", "cache.bytes")
+	if err != nil || c.DataDir == "" && c.Cache.Dir == "" {
+		return Cache{}, err
+	}
+	err = c.checkCache()
+	return c.Cache, err
+}
+
 // checkCache fills in what depends on the store: a folder needs no copy of its files in another folder.
 func (c *Config) checkCache() error {
 	if _, ok := c.origins["cache.bytes"]; !ok {

@@ -56,3 +56,19 @@ func TestCachePrinted(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 }
+
+// TestCacheOf: a verb finds the server's cache by the file alone.
+func TestCacheOf(t *testing.T) {
+	for _, c := range []struct {
+		vars []string
+		want Cache
+	}{
+		{[]string{"TARN_STORE", "s3://b", "TARN_DATA_DIR", "/d"}, Cache{"/d/cache", 1 << 30}},
+		{[]string{"TARN_STORE", "s3://b"}, Cache{}},
+		{[]string{"TARN_STORE", "file:///lake", "TARN_DATA_DIR", "/d"}, Cache{"/d/cache", 0}},
+	} {
+		if got, err := CacheOf(Options{Env: env(c.vars...)}); err != nil || got != c.want {
+			t.Errorf("%q: %+v, %v, want %+v", c.vars, got, err, c.want)
+		}
+	}
+}

@@ -7,6 +7,9 @@ import (
 	"github.com/tarn-db/tarn/pageserver"
 )
 
+// CachedKey says which objects of the store are cached.
+func CachedKey(key string) bool { return pageserver.Immutable(key) || archive.Immutable(key) }
+
 // openCache lays the cache of layers and WAL over the store. A folder that cannot be used costs time and no service.
 func (s *Server) openCache() (closeCache func()) {
 	s.pageStore = s.store
@@ -15,7 +18,7 @@ func (s *Server) openCache() (closeCache func()) {
 	}
 	c, err := blockcache.Open(s.store, blockcache.Options{
 		Dir: s.cfg.Cache.Dir, Bytes: int64(s.cfg.Cache.Bytes), Logger: s.log,
-		Immutable: func(key string) bool { return pageserver.Immutable(key) || archive.Immutable(key) },
+		Immutable: CachedKey,
 	})
 	if err != nil {
 		s.log.Warn("layers and WAL are not cached", "error", err)

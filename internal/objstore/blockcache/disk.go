@@ -37,10 +37,11 @@ const (
 //
 // Invariant: held is never below the bytes of the files there, those being written included, and never above limit.
 type disk struct {
-	dir   string // of the files
-	limit int64  // bytes
-	log   *slog.Logger
-	lock  *os.File // flock'ed: one process counts what is there
+	dir      string // of the files
+	limit    int64  // bytes
+	log      *slog.Logger
+	readOnly bool     // another process may own the folder: files are found by name, and nothing is written or removed
+	lock     *os.File // flock'ed: one process counts what is there; nil if readOnly
 
 	mu       sync.Mutex
 	files    *simplelru.LRU[blockID, int64] // bytes as allocated
@@ -61,12 +62,15 @@ var ErrInUse = fault.New(fault.DataDirInUse, "the cache's folder is in use by an
 // they are read.
 func openDisk(o Options) (*disk, error) {
 	d := &disk{
-		dir: filepath.Join(o.Dir, folderName), limit: o.Bytes, log: o.Logger,
+		dir: filepath.Join(o.Dir, folderName), limit: o.Bytes, log: o.Logger, readOnly: o.ReadOnly,
 		writeFile: func(name string, data []byte) error { return os.WriteFile(name, data, 0o600) },
 	}
 	var err error
 	if d.files, err = simplelru.NewLRU[blockID, int64](math.MaxInt, nil); err != nil {
 		return nil, err
+	}
+	if d.readOnly {
+		return d, nil
 	}
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {
 		return nil, err
@@ -135,24 +139,38 @@ func (d *disk) takeOver() error {
 }
 
 // close gives the folder up. Nothing is written back: files are whole as they are.
-func (d *disk) close() error { return d.lock.Close() }
+func (d *disk) close() error {
+	if d.readOnly {
+		return nil
+	}
+	return d.lock.Close()
+}
 
 func allocated(size int64) int64 { return (size + allocationBytes - 1) &^ (allocationBytes - 1) }
 
 func (d *disk) path(id blockID) string { return filepath.Join(d.dir, id.fileName()) }
 
 func (d *disk) has(id blockID) bool {
+	if d.readOnly {
+		_, err := os.Stat(d.path(id))
+		return err == nil
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.files.Contains(id)
 }
 
+// used makes a block the last one to go; false if it is not there.
+func (d *disk) used(id blockID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, ok := d.files.Get(id)
+	return ok || d.readOnly
+}
+
 // read fills dst with what lies at off of a block of size bytes. If it returns false, dst may hold anything.
 func (d *disk) read(id blockID, size, off int, dst []byte) bool {
-	d.mu.Lock()
-	_, ok := d.files.Get(id)
-	d.mu.Unlock()
-	if !ok {
+	if !d.used(id) {
 		return false
 	}
 	f, err := os.Open(d.path(id))
@@ -175,11 +193,11 @@ func (d *disk) read(id blockID, size, off int, dst []byte) bool {
 
 // write keeps a block if there is room, or room can be made.
 func (d *disk) write(id blockID, data []byte) {
-	buf := appendChunks(nil, id, data)
-	size := allocated(int64(len(buf)))
+	size := allocated(fileBytes(len(data)))
 	if !d.reserve(id, size) {
 		return
 	}
+	buf := appendChunks(make([]byte, 0, size), id, data)
 	temp := filepath.Join(d.dir, tempPrefix+strconv.FormatUint(d.temps.Add(1), 36))
 	err := d.writeFile(temp, buf)
 	if errors.Is(err, fs.ErrNotExist) && os.MkdirAll(d.dir, 0o700) == nil { // the folder was removed under us
@@ -208,7 +226,7 @@ func (d *disk) write(id blockID, data []byte) {
 func (d *disk) reserve(id blockID, size int64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.files.Contains(id) || size > d.limit {
+	if d.readOnly || d.files.Contains(id) || size > d.limit {
 		return false
 	}
 	for d.held+size > d.limit {

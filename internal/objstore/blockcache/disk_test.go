@@ -62,6 +62,9 @@ func TestDamage(t *testing.T) {
 		if now.Misses == was.Misses {
 			t.Errorf("%s: nothing was read again", c.name)
 		}
+		if names, n := l.files(); len(names) != 8 || n != now.Bytes {
+			t.Errorf("%s: %d files of %d bytes are there again, %+v", c.name, len(names), n, now)
+		}
 	}
 }
 

@@ -52,6 +52,11 @@ func chunkCRC(id *blockID, number int, data []byte) uint32 {
 	return crc32.Update(crc, castagnoli, data)
 }
 
+// fileBytes is the size of the file of a block of size bytes.
+func fileBytes(size int) int64 {
+	return int64(size + (size+chunkBytes-1)/chunkBytes*chunkOverhead)
+}
+
 // appendChunks appends a block's file.
 func appendChunks(dst []byte, id blockID, data []byte) []byte {
 	for number := 0; len(data) > 0; number++ {

@@ -32,6 +32,7 @@ type Options struct {
 	Bytes      int64                 // limit of the files in it, as file systems allocate them
 	BlockBytes int                   // 0 is DefaultBlockBytes
 	Immutable  func(key string) bool // which objects are cached
+	ReadOnly   bool                  // use what another process has cached there, if anything, and change nothing; Bytes says nothing then
 	Logger     *slog.Logger
 }
 

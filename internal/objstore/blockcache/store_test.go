@@ -233,6 +233,64 @@ func TestFailedRead(t *testing.T) {
 	l.below.Inject(objstore.Fault{Op: objstore.OpGetRange, Times: 1, Short: 10})
 	l.want("layers/a", data, testBlock, 5) // a short block is not kept: the range is asked for as it is
 	l.want("layers/a", data, testBlock, testBlock)
+	if st := l.Stats(); st.Damaged != 0 {
+		t.Errorf("%+v: a short block was kept", st)
+	}
+}
+
+// TestDeletedWhileRead: what is read of an object while it is deleted is not kept.
+func TestDeletedWhileRead(t *testing.T) {
+	l := newLake(t, 8<<20)
+	data := l.put("layers/a", 20*testBlock)
+	for _, n := range []int64{10, 10 * testBlock} {
+		l.below.Inject(objstore.Fault{Op: objstore.OpGetRange, Times: 1, Latency: 200 * time.Millisecond})
+		asked, done := l.asked(), make(chan struct{})
+		go func() {
+			defer close(done)
+			if _, err := l.GetRange(context.Background(), "layers/a", 0, n); err != nil && !errors.Is(err, objstore.ErrNotFound) {
+				t.Error(err)
+			}
+		}()
+		for l.asked() == asked {
+			time.Sleep(time.Millisecond)
+		}
+		if err := l.Delete(context.Background(), "layers/a"); err != nil {
+			t.Fatal(err)
+		}
+		<-done
+		if names, _ := l.files(); len(names) != 0 {
+			t.Errorf("%d files", len(names))
+		}
+		if _, err := l.below.Put(context.Background(), "layers/a", data); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestCloseWaits: whoever takes the folder over meets no writer of the former process.
+func TestCloseWaits(t *testing.T) {
+	l := newLake(t, 8<<20)
+	l.put("layers/a", 100)
+	writing, release := make(chan struct{}), make(chan struct{})
+	l.disk.writeFile = func(string, []byte) error {
+		close(writing)
+		<-release
+		return nil
+	}
+	go func() { _, _ = l.GetRange(context.Background(), "layers/a", 0, 10) }()
+	<-writing
+	closed := make(chan error)
+	go func() { closed <- l.Close() }()
+	select {
+	case <-closed:
+		t.Error("Close did not wait")
+		close(release)
+	case <-time.After(100 * time.Millisecond):
+		close(release)
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // TestClosed: Close ends a request that is under way, whose reader asks the store itself; nothing is written after it.
@@ -260,4 +318,49 @@ func TestClosed(t *testing.T) {
 		}
 		l.open()
 	}
+}
+
+// TestReadOnly: a second process reads what the first one has cached, and leaves it as it is.
+func TestReadOnly(t *testing.T) {
+	l := newLake(t, 8<<20)
+	data := l.put("layers/a", 8*testBlock)
+	l.want("layers/a", data, 0, 5*testBlock)
+	names, size := l.files()
+	second := &lake{t: t, below: objstore.NewFaulty(l.below.Store), dir: l.dir}
+	var err error
+	second.Store, err = Open(second.below, Options{Dir: l.dir, Bytes: l.limit, BlockBytes: testBlock, Immutable: immutable, ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.want("layers/a", data, 0, 5*testBlock)
+	if n := second.asked(); n != 0 {
+		t.Errorf("%d requests for what is cached", n)
+	}
+	second.want("layers/a", data, 0, -1)
+	if err := flip(names[0], rand.New(rand.NewPCG(1, 2))); err != nil {
+		t.Fatal(err)
+	}
+	for block := range int64(5) {
+		second.want("layers/a", data, block*testBlock, testBlock)
+	}
+	if err := second.Delete(context.Background(), "layers/a"); err != nil {
+		t.Fatal(err)
+	}
+	st := second.Stats()
+	if after, n := l.files(); len(after) != len(names) || n != size || st.Damaged == 0 || st.Bytes != 0 || st.Misses == 0 {
+		t.Errorf("%d files of %d bytes, before %d of %d; %+v", len(after), n, len(names), size, st)
+	}
+	if err := second.Close(); err != nil {
+		t.Error(err)
+	}
+	l.Close()
+	none, err := Open(l.below, Options{Dir: filepath.Join(l.dir, "none"), Immutable: immutable, ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.put("layers/a", 10)
+	if _, _, err := none.Get(context.Background(), "layers/a"); err != nil || none.Stats().Errors != 0 {
+		t.Errorf("without a folder: %v, %+v", err, none.Stats())
+	}
+	none.Close()
 }
