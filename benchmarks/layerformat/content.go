@@ -69,17 +69,14 @@ func readStart(name string, n int) ([]byte, error) {
 	return b[:n-n%pg.BlockSize], err
 }
 
-// deltas are what a delta layer has for a third of the pages: chains of the LSNs of the records that change the page, as package delta
-// writes them, short for most and long for a hot one; and the pages of one in sixteen, by number.
+// deltas are what a delta layer has: for a third of the blocks of a relation of forty times the pages, chains of the LSNs of the records
+// that change the page, as package delta writes them, short for most and long for a hot one; and of the pages one in thirty, by number.
 func deltas(pages []entry) (out []entry) {
 	rng := rand.New(rand.NewPCG(3, 4))
-	var images []entry
-	for i := range pages {
-		switch {
-		case rng.IntN(3) != 0:
+	loc := pg.RelFileLocator{Spc: 1663, DB: 5, Rel: 16384}
+	for blk := range 40 * len(pages) {
+		if rng.IntN(3) != 0 {
 			continue
-		case rng.IntN(16) == 0:
-			images = append(images, entry{key.OfImage(uint32(len(images))), pages[i].value})
 		}
 		n := 1 + rng.IntN(6)
 		if rng.IntN(50) == 0 {
@@ -91,9 +88,12 @@ func deltas(pages []entry) (out []entry) {
 		}
 		chain := binary.AppendUvarint(nil, rng.Uint64N(1<<24))
 		chain = binary.AppendUvarint(chain, uint64(len(records)))
-		out = append(out, entry{pages[i].key, append(chain, records...)})
+		out = append(out, entry{key.OfBlock(loc, pg.MainFork, pg.BlockNumber(blk)), append(chain, records...)})
 	}
-	return append(out, images...)
+	for i := 0; i < len(pages); i += 30 {
+		out = append(out, entry{key.OfImage(uint32(i / 30)), pages[i].value})
+	}
+	return out
 }
 
 // source is a table's file, and counts what is asked of it as if it were an object in a store.
