@@ -257,7 +257,7 @@ func keep(name string, started time.Time, load string, out []figures, pages int)
 		return err
 	}
 	b, err := json.MarshalIndent(map[string]any{
-		"benchmark": name, "command": "cd benchmarks/layerformat && go run . " + strings.Join(os.Args[1:], " "), "time": started.UTC().Truncate(time.Second),
+		"benchmark": name, "command": "cd benchmarks/layerformat && go run . " + strings.Join(commandArgs(), " "), "time": started.UTC().Truncate(time.Second),
 		"commit": strings.TrimSpace(string(commit)), "go": runtime.Version(), "cpu": cpuModel(), "cpus": runtime.NumCPU(), "cgo": cgoEnabled(),
 		"load_start": load, "load_end": loadAverage(), "pages": pages, "page_bytes": pg.BlockSize, "figures": out,
 	}, "", "  ")
@@ -265,6 +265,18 @@ func keep(name string, started time.Time, load string, out []figures, pages int)
 		return err
 	}
 	return os.WriteFile(filepath.Join("..", "results", name+".json"), append(b, '\n'), 0o644)
+}
+
+// commandArgs are the flags that were given, without where the cluster lies.
+func commandArgs() (args []string) {
+	flag.Visit(func(f *flag.Flag) {
+		value := f.Value.String()
+		if f.Name == "datadir" {
+			value = "DIR"
+		}
+		args = append(args, "-"+f.Name, value)
+	})
+	return args
 }
 
 func cgoEnabled() string {

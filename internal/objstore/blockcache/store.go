@@ -47,7 +47,8 @@ type Stats struct {
 	Limit     int64 // bytes
 }
 
-// Store is a Store whose immutable objects are read through a cache. What is written goes to the store alone.
+// Store is a Store whose immutable objects are read through a cache. What is written goes to the store alone. objstore.Copy to it reads
+// and writes: copy within the store below.
 //
 // An object's size and ETag are asked for once; they are part of its blocks' identity, so that blocks of an object that was replaced
 // while this process did not run are not found. Invariant: while it runs, nobody else replaces an immutable object; replacing

@@ -102,7 +102,7 @@ func TestConformance(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	storetest.Conform(t, s)
+	storetest.ConformStreaming(t, s)
 }
 
 // TestRanges: every kind of range is what the object has there, cold and warm; warm, the store below is not asked.
