@@ -115,7 +115,7 @@ func TestBound(t *testing.T) {
 	for g := range 4 {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(g), 1))
-			for range 300 {
+			for range 100 {
 				i := rng.IntN(len(objects))
 				off := rng.Int64N(int64(len(objects[i])))
 				l.want(fmt.Sprintf("layers/%d", i), objects[i], off, rng.Int64N(3*testBlock))
