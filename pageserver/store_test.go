@@ -206,3 +206,29 @@ func TestFenced(t *testing.T) {
 	}
 	_, _ = a.Close(), b.Close()
 }
+
+// TestImmutable: of all objects that a timeline writes, the index alone is written again.
+func TestImmutable(t *testing.T) {
+	store := objstore.NewMem()
+	tl := importPages(t, Options{Store: store, History: History{Window: time.Hour}}, 4)
+	for i := range pg.BlockNumber(3) {
+		apply(t, tl, fpi(tl.nextLSN(), 1001, testRel, 1, i))
+		flush(t, tl)
+	}
+	folders := map[string]int{}
+	err := store.List(t.Context(), "", func(o objstore.ObjectInfo) error {
+		if Immutable(o.Key) == strings.HasSuffix(o.Key, "/"+indexName) {
+			t.Errorf("%s: immutable is %v", o.Key, Immutable(o.Key))
+		}
+		folders[strings.Split(o.Key, "/")[2]]++
+		return nil
+	})
+	if err != nil || folders["layers"] == 0 || folders["deltas"] == 0 || folders["state"] == 0 || folders[indexName] != 1 {
+		t.Errorf("objects by folder: %v, %v", folders, err)
+	}
+	for _, k := range []string{"timelines/main/layers", "wal/x/layers/y", "layers/x", "x/timelines/main/layers/y", "timelines/layers/y"} {
+		if Immutable(k) {
+			t.Errorf("%s is immutable", k)
+		}
+	}
+}

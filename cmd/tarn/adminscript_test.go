@@ -95,6 +95,7 @@ func (still) Status() admin.Status {
 			TableUpkeep:    admin.TableUpkeep{Compactions: 12, CompactedFiles: 384, MergedDeleteFiles: 96, RewrittenManifests: 40, ExpiredSnapshots: 1000},
 			RemovedObjects: 5000, WaitingObjects: 17, SweepFailures: 1,
 		},
+		Cache: admin.Cache{Hits: 90, Misses: 10, Bytes: 5 << 20, LimitBytes: 1 << 30},
 		Tables: []admin.Table{
 			{Name: "app.public.orders", State: admin.TableLive, Rows: 1234567, DataFiles: 12, SmallFiles: 8, DeleteFiles: 3, Snapshots: 128, Manifests: 2, MetadataBytes: 120_000, LSN: 0x3000},
 			{Name: "app.public.shapes", State: admin.TableError, Error: "corrupt page"},

@@ -53,7 +53,7 @@ func (f *pastFlags) find(ctx context.Context) (s *pastStore, err error) {
 	if err != nil {
 		return nil, err
 	}
-	store, url, err := f.store.open(ctx)
+	store, url, err := f.store.openCached(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -102,7 +102,11 @@ func printStatus(w io.Writer, s *admin.Status) error {
 		fmt.Fprintf(w, "history    from %s\n", from)
 	}
 	fmt.Fprintf(w, "upkeep     %s\n", upkeep(&s.Upkeep))
-	fmt.Fprintf(w, "memory     %s of %s\n\n", progress.Format(s.Memory.UsedBytes, progress.Bytes), progress.Format(s.Memory.LimitBytes, progress.Bytes))
+	fmt.Fprintf(w, "memory     %s of %s\n", progress.Format(s.Memory.UsedBytes, progress.Bytes), progress.Format(s.Memory.LimitBytes, progress.Bytes))
+	if c := s.Cache; c.LimitBytes != 0 {
+		fmt.Fprintf(w, "cache      %s of %s, %d of %d blocks read from it\n", progress.Format(c.Bytes, progress.Bytes), progress.Format(c.LimitBytes, progress.Bytes), c.Hits, c.Hits+c.Misses)
+	}
+	fmt.Fprintln(w)
 
 	t := newTable(w, "stage", "LSN", "behind the source")
 	for _, l := range []struct {

@@ -9,11 +9,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tarn-db/tarn/cmd/tarn/server"
 	"github.com/tarn-db/tarn/ingest/archive"
 	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/config"
 	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/objstore"
+	"github.com/tarn-db/tarn/internal/objstore/blockcache"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/pageserver"
 )
@@ -49,6 +51,14 @@ func (f *storeFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.store, "store", "", "object store `URL`; overrides store")
 }
 
+func (f *storeFlags) options() config.Options {
+	o := config.Options{File: f.file, Flags: map[string]string{}}
+	if f.store != "" {
+		o.Flags["store"] = f.store
+	}
+	return o
+}
+
 // open opens the store that the flags, TARN_STORE or the file names.
 func (f *storeFlags) open(ctx context.Context) (objstore.Store, string, error) {
 	cfg, err := f.config()
@@ -61,22 +71,42 @@ func (f *storeFlags) open(ctx context.Context) (objstore.Store, string, error) {
 
 // config is the store, and how S3 is reached, as the flags, TARN_STORE or the file say.
 func (f *storeFlags) config() (*config.Config, error) {
-	o := config.Options{File: f.file, Flags: map[string]string{}}
-	if f.store != "" {
-		o.Flags["store"] = f.store
-	}
 	keys := []string{"store"}
 	for _, s := range config.Settings() {
 		if strings.HasPrefix(s.Key, "s3.") {
 			keys = append(keys, s.Key)
 		}
 	}
-	cfg, err := config.Only(o, keys...)
+	cfg, err := config.Only(f.options(), keys...)
 	if err == nil && cfg.Store == "" {
 		err = usagef("no store is named: write --store URL, or --config FILE with the settings of the server")
 	}
 	return cfg, err
 }
+
+// openCached is open, for reading pages: what a server on this machine has cached of the store is read from there.
+func (f *storeFlags) openCached(ctx context.Context) (store objstore.Store, url string, err error) {
+	cache, err := config.CacheOf(f.options())
+	if err != nil {
+		return nil, "", err
+	}
+	if store, url, err = f.open(ctx); err != nil || cache.Bytes == 0 {
+		return store, url, err
+	}
+	cached, err := blockcache.Open(store, blockcache.Options{Dir: cache.Dir, ReadOnly: true, Immutable: server.CachedKey})
+	if err != nil {
+		return nil, "", errors.Join(err, store.Close())
+	}
+	return &closing{cached, store}, url, nil
+}
+
+// closing closes the store below a cache as well.
+type closing struct {
+	*blockcache.Store
+	below objstore.Store
+}
+
+func (c *closing) Close() error { return errors.Join(c.Store.Close(), c.below.Close()) }
 
 // openStore opens a store that must be there. Opening a directory store makes the directory; looking at one must not.
 func openStore(ctx context.Context, url string, o objstore.Options) (objstore.Store, error) {

@@ -133,6 +133,12 @@ func TestArchive(t *testing.T) {
 			if len(ks) != 8 || ks[1] != "wal/00000001/000000010000000000000008" && ks[0] != "wal/00000001/000000010000000000000008" {
 				t.Fatalf("keys %q", ks)
 			}
+			for _, k := range ks {
+				_, _, sealed, _ := parseKey(k, 1, segSize)
+				if Immutable(k) != sealed {
+					t.Errorf("%s: immutable is %v", k, Immutable(k))
+				}
+			}
 			for i := range pg.LSN(6) {
 				at := testBase.LSN + i*segSize
 				b, _, err := store.Get(ctx, segmentKey(1, at, segSize))

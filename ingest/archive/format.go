@@ -41,6 +41,14 @@ func historyKey(tli pg.TimelineID) string { return timelinePrefix(tli) + pg.Hist
 
 func baseKey(seq uint64) string { return fmt.Sprintf("%s%016X", basePrefix, seq) }
 
+// Immutable says whether the object of a key is written once: a sealed segment. It is written again after a resync alone, by the
+// archive's one writer.
+func Immutable(key string) bool {
+	rest, ok := strings.CutPrefix(key, prefix)
+	tli, name, _ := strings.Cut(rest, "/")
+	return ok && len(tli) == 8 && len(name) == 24 && strings.Trim(tli+name, "0123456789ABCDEF") == ""
+}
+
 // parseHex16 reads 16 upper case hex digits.
 func parseHex16(s string) (uint64, bool) {
 	n, err := strconv.ParseUint(s, 16, 64)

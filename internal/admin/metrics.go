@@ -46,6 +46,13 @@ var (
 	descOpenTx      = desc("tarn_open_transactions", "Transactions open on the source at the last redone record.")
 	descMemoryUsed  = desc("tarn_memory_used_bytes", "Page memory in use.")
 	descMemoryLimit = desc("tarn_memory_limit_bytes", "Page memory allowed.")
+	descCacheHits   = desc("tarn_cache_hits_total", "Blocks of layers and WAL read from the local cache.")
+	descCacheMisses = desc("tarn_cache_misses_total", "Blocks of layers and WAL read from the store.")
+	descCacheEvict  = desc("tarn_cache_evictions_total", "Blocks removed from the cache to make room.")
+	descCacheDamage = desc("tarn_cache_damaged_total", "Blocks in the cache whose checksum was wrong.")
+	descCacheErrors = desc("tarn_cache_errors_total", "Errors of the cache's disk.")
+	descCacheBytes  = desc("tarn_cache_bytes", "Bytes of the cache's files.")
+	descCacheLimit  = desc("tarn_cache_limit_bytes", "Bytes the cache's files may have; 0 if nothing is cached.")
 	descTables      = desc("tarn_tables", "Tables by state.", "state")
 	descRows        = desc("tarn_lake_rows", "Rows of all tables in the lake.")
 	descDataFiles   = desc("tarn_lake_data_files", "Live data files of all tables.")
@@ -108,6 +115,22 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(descLastPublish, last)
 	collectTables(s.Tables, gauge)
 	collectUpkeep(&s, out, gauge)
+	collectCache(s.Cache, out)
+}
+
+func collectCache(c Cache, out chan<- prometheus.Metric) {
+	for _, m := range []struct {
+		desc  *prometheus.Desc
+		kind  prometheus.ValueType
+		value int64
+	}{
+		{descCacheHits, prometheus.CounterValue, c.Hits}, {descCacheMisses, prometheus.CounterValue, c.Misses},
+		{descCacheEvict, prometheus.CounterValue, c.Evictions}, {descCacheDamage, prometheus.CounterValue, c.Damaged},
+		{descCacheErrors, prometheus.CounterValue, c.Errors},
+		{descCacheBytes, prometheus.GaugeValue, c.Bytes}, {descCacheLimit, prometheus.GaugeValue, c.LimitBytes},
+	} {
+		out <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(m.value))
+	}
 }
 
 func collectTables(tables []Table, gauge func(*prometheus.Desc, float64, ...string)) {

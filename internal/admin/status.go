@@ -60,6 +60,7 @@ type Status struct {
 	LagMS     int64     `json:"lag_ms"`    // age of the oldest commit that is not published; 0 if there is none
 	Freshness Freshness `json:"freshness_ms"`
 	Memory    Memory    `json:"memory"`
+	Cache     Cache     `json:"cache"`
 
 	Endpoints Endpoints `json:"endpoints"`
 
@@ -108,6 +109,17 @@ type Freshness struct {
 type Memory struct {
 	UsedBytes  int64 `json:"used_bytes"`
 	LimitBytes int64 `json:"limit_bytes"`
+}
+
+// Cache is what becomes of reads of layers and WAL: how many blocks came from the local disk since the start, and how many from the store.
+type Cache struct {
+	Hits       int64 `json:"hits"`
+	Misses     int64 `json:"misses"`
+	Evictions  int64 `json:"evictions"`
+	Damaged    int64 `json:"damaged"` // blocks whose checksum was wrong: they were read from the store again
+	Errors     int64 `json:"errors"`  // of the cache's disk
+	Bytes      int64 `json:"bytes"`
+	LimitBytes int64 `json:"limit_bytes"` // 0: nothing is cached
 }
 
 // Table is one table's state in the lake.

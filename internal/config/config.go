@@ -26,6 +26,7 @@ type Config struct {
 	History History
 	Tables  Rules
 	Memory  Size // bytes of pages and buffers the server may hold
+	Cache   Cache
 
 	origins map[string]string // setting key -> where its value was written
 	texts   map[string]string // setting key -> its value as it was written

@@ -55,6 +55,8 @@ var settings = []setting{
 	{"publish.interval", "TARN_PUBLISH_INTERVAL", "", "", func(c *Config, v string) error { return setDuration(&c.Publish.Interval, v) }},
 	{"history.window", "TARN_HISTORY_WINDOW", "", "", func(c *Config, v string) error { return setDays(&c.History.Window, v) }},
 	{"history.max_wal", "", "", "", func(c *Config, v string) (err error) { c.History.MaxWAL, err = ParseSize(v); return err }},
+	{"cache.dir", "", "", "", func(c *Config, v string) error { c.Cache.Dir = v; return nil }},
+	{"cache.bytes", "", "", "", func(c *Config, v string) (err error) { c.Cache.Bytes, err = ParseSize(v); return err }},
 	{"memory", "TARN_MEMORY", "", "", func(c *Config, v string) (err error) { c.Memory, err = ParseSize(v); return err }},
 }
 
@@ -77,7 +79,7 @@ func Settings() []Setting {
 
 // sections are the keys that hold a mapping, with their members.
 var sections = map[string][]string{
-	"":                   {"store", "s3", "data_dir", "source", "catalog", "sql", "http", "pages", "publish", "history", "tables", "memory"},
+	"":                   {"store", "s3", "data_dir", "source", "catalog", "sql", "http", "pages", "publish", "history", "tables", "cache", "memory"},
 	"s3":                 {"endpoint", "region", "path_style", "profile", "access_key_id", "secret_access_key", "session_token", "ca_bundle", "vend", "sts_endpoint", "role_arn", "vend_duration"},
 	"source":             {"url", "slot", "synchronous", "admin_url", "atomic_writes"},
 	"catalog":            {"listen", "tls", "tokens_file"},
@@ -89,6 +91,7 @@ var sections = map[string][]string{
 	"pages.tls":          {"cert", "key", "client_ca"},
 	"publish":            {"interval", "databases"},
 	"history":            {"window", "max_wal"},
+	"cache":              {"dir", "bytes"},
 	"publish.databases.": {"interval"}, // one member per database
 	"tables[]":           {"match", "exclude", "format_version", "readers", "partition_by", "sort_by", "out_of_range", "numeric", "columns", "version_hint", "partitions"},
 	"tables[].columns.":  {"type"}, // one member per column

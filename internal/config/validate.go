@@ -26,7 +26,7 @@ func (c *Config) validate(env func(string) (string, bool)) error {
 		c.checkStore, c.checkDataDir,
 		func() error { return c.checkSource(env) },
 		c.checkAdminURL,
-		c.checkListeners, c.checkVend, c.checkPublish, c.checkRules, c.checkMemory,
+		c.checkListeners, c.checkVend, c.checkPublish, c.checkRules, c.checkCache, c.checkMemory,
 	} {
 		if err := check(); err != nil {
 			return err

@@ -3,6 +3,7 @@ package e2e
 import (
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -38,16 +39,18 @@ func newS3Rig(t *testing.T, major int) *s3Rig {
 	return r
 }
 
-// The lake in a bucket: equal after the copy, under a load with DDL, after kill -9 of tarn, and with nothing left but bucket
-// and slot.
+// The lake in a bucket: equal after the copy, under a load with DDL, after kill -9 of tarn with bits flipped in its cache, and with
+// nothing left but bucket and slot.
 func TestS3(t *testing.T) {
 	r := newS3Rig(t, 18)
 	r.mustBeEqual()
 	rng := rand.New(rand.NewPCG(r.seed, 21))
 	stop := r.write(func(w *demo.Workload) { w.DDL, w.DDLSpread = true, 4*time.Second })
+	flipped := 0
 	for range 3 {
 		time.Sleep(time.Duration(500+rng.IntN(1500)) * time.Millisecond)
 		r.tarn.kill9()
+		flipped = r.flipCache(rng)
 		r.tarn.start()
 	}
 	time.Sleep(time.Second)
@@ -55,6 +58,10 @@ func TestS3(t *testing.T) {
 	r.tarn.waitReady()
 	r.mustBeEqual()
 	r.ledgerMustHold()
+	st, err := r.tarn.client().Status(t.Context())
+	if c := st.Cache; err != nil || flipped == 0 || c.Damaged == 0 || c.Damaged > int64(flipped) || c.Misses < c.Damaged || c.Errors != 0 || c.Bytes == 0 {
+		t.Errorf("%d flipped blocks, the cache says %+v (%v)", flipped, c, err)
+	}
 
 	stop = r.write(nil)
 	time.Sleep(time.Second)
@@ -79,6 +86,27 @@ func TestS3(t *testing.T) {
 	if got, err := r.restored().QueryText(t.Context(), database, rows); err != nil || got != want {
 		t.Errorf("restored from the bucket: %s, want %s (%v)", got, want, err)
 	}
+}
+
+// flipCache flips a bit of each block in the cache of a tarn that is down.
+func (r *s3Rig) flipCache(rng *rand.Rand) (blocks int) {
+	r.t.Helper()
+	files, err := filepath.Glob(filepath.Join(r.tarn.dataDir(), "cache", "tarn-blocks-1", "*"))
+	for _, name := range files {
+		var b []byte
+		if b, err = os.ReadFile(name); err != nil {
+			break
+		}
+		b[rng.IntN(min(len(b), 1<<10))] ^= 1 << rng.IntN(8) // in the first chunk, where reads begin
+		if err = os.WriteFile(name, b, 0o600); err != nil {
+			break
+		}
+		blocks++
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return blocks
 }
 
 // A store that is slow, throttles, breaks connections, cuts answers and loses them after it has done what was asked: nothing

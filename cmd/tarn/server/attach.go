@@ -94,7 +94,7 @@ func receivesOn(err error) bool {
 func (s *Server) ingestOptions() ingest.Options {
 	return ingest.Options{
 		Source: receive.Source{URL: s.cfg.Source.URL}, Slot: s.cfg.Source.Slot, Synchronous: s.cfg.Source.Synchronous, DataDir: s.cfg.DataDir,
-		Store: s.store, Published: func() pg.LSN { return s.marks.At(admin.StagePublished) }, Durable: s.durable, Logger: s.log,
+		Store: s.pageStore, Published: func() pg.LSN { return s.marks.At(admin.StagePublished) }, Durable: s.durable, Logger: s.log,
 	}
 }
 
@@ -112,7 +112,7 @@ func (s *Server) durable() (lsn pg.LSN) {
 
 func (s *Server) pageOptions() pageserver.Options {
 	return pageserver.Options{
-		Store: s.store, MemoryBytes: s.pagesMemory(), Workers: pageserver.DefaultWorkers(), Logger: s.log,
+		Store: s.pageStore, MemoryBytes: s.pagesMemory(), Workers: pageserver.DefaultWorkers(), Logger: s.log,
 		History: pageserver.History{Window: s.cfg.History.Window, BytesMax: int64(s.cfg.History.MaxWAL)}, WAL: sourceWAL{s},
 	}
 }

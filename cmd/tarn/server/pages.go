@@ -20,7 +20,7 @@ import (
 // newSnapshots makes what the page service reads, and whose lock redo takes while it changes pages.
 func (s *Server) newSnapshots() *snapshots.Source {
 	return snapshots.New(snapshots.Options{
-		Store: s.store, Scratch: filepath.Join(s.cfg.DataDir, "past"), PastBytes: s.pastMemory() / snapshots.PastMax, Logger: s.log,
+		Store: s.pageStore, Scratch: filepath.Join(s.cfg.DataDir, "past"), PastBytes: s.pastMemory() / snapshots.PastMax, Logger: s.log,
 		Redone:     func() pg.LSN { return s.marks.At(admin.StageRedo) },
 		Wait:       func(ctx context.Context, lsn pg.LSN) error { return s.WaitFor(ctx, admin.StageRedo, lsn) },
 		TimelineAt: s.timelineAt, WAL: s.walOf,

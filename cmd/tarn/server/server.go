@@ -20,6 +20,7 @@ import (
 	"github.com/tarn-db/tarn/internal/admin"
 	"github.com/tarn-db/tarn/internal/config"
 	"github.com/tarn-db/tarn/internal/objstore"
+	"github.com/tarn-db/tarn/internal/objstore/blockcache"
 	"github.com/tarn-db/tarn/internal/progress"
 	"github.com/tarn-db/tarn/materialize"
 	"github.com/tarn-db/tarn/materialize/lake"
@@ -45,6 +46,8 @@ type Server struct {
 	version  string
 
 	store     objstore.Store
+	pageStore objstore.Store    // store, through the cache if there is one
+	cache     *blockcache.Store // nil if nothing is cached
 	cat       *catalog.Catalog
 	eng       *materialize.Engine // set by the pipeline alone, under mu; nil until the lake has been read
 	lakeOpen  bool                // eng has its local files open; under mu
@@ -81,6 +84,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer s.store.Close()
+	defer s.openCache()()
 	if s.cat, err = catalog.Open(ctx, catalog.Options{
 		Store: s.store, Logger: s.log, EngineVersion: s.version, CacheBytes: s.catalogMemory(),
 		VersionHint: func(n lake.TableName) bool { return s.cfg.Tables.For(n.Database, n.Namespace, n.Name).VersionHint },

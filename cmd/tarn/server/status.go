@@ -79,6 +79,7 @@ func (s *Server) Status() admin.Status {
 	}
 	st.Freshness = s.fresh.Quantiles(time.Now())
 	st.Memory = admin.Memory{UsedBytes: heapBytes(), LimitBytes: int64(s.cfg.Memory)}
+	st.Cache = s.cacheStatus()
 	st.Tables, st.Upkeep = s.tables()
 	return st
 }

@@ -16,29 +16,34 @@ import (
 )
 
 // Conform runs the tests on an empty store.
-func Conform(t *testing.T, s objstore.Store) { conform(t, s, false) }
+func Conform(t *testing.T, s objstore.Store) {
+	_, overlay := s.(*objstore.Overlay)
+	conform(t, s, false, overlay)
+}
+
+// ConformStreaming is Conform for a store that copies within itself by reading and writing.
+func ConformStreaming(t *testing.T, s objstore.Store) { conform(t, s, false, true) }
 
 // ConformFolders is Conform for a service that has folders: it takes a key that is the folder of others, as no key of tarn's is, and
 // then lists one of the two.
-func ConformFolders(t *testing.T, s objstore.Store) { conform(t, s, true) }
+func ConformFolders(t *testing.T, s objstore.Store) { conform(t, s, true, false) }
 
-func conform(t *testing.T, s objstore.Store, folders bool) {
+func conform(t *testing.T, s objstore.Store, folders, streaming bool) {
 	t.Run("objects", func(t *testing.T) { objects(t, s) })
 	t.Run("conditions", func(t *testing.T) { conditions(t, s) })
 	t.Run("list", func(t *testing.T) { list(t, s, folders) })
 	t.Run("keys", func(t *testing.T) { keys(t, s) })
 	t.Run("race", func(t *testing.T) { race(t, s) })
-	t.Run("copy", func(t *testing.T) { copies(t, s) })
+	t.Run("copy", func(t *testing.T) { copies(t, s, streaming) })
 }
 
 // copies copies within the store, and through this process from a store of another kind.
-func copies(t *testing.T, s objstore.Store) {
+func copies(t *testing.T, s objstore.Store, streaming bool) {
 	ctx := context.Background()
 	other := objstore.NewOverlay(objstore.NewMem(), objstore.NewMem()) // no kind of store copies from it
 	big := bytes.Repeat([]byte("0123456789abcdef"), 3<<19)             // 24 MiB: several reads, and parts
-	_, overlay := s.(*objstore.Overlay)
 	for _, from := range []objstore.Store{s, other} {
-		streams := overlay || from == objstore.Store(other)
+		streams := streaming || from == objstore.Store(other)
 		for what, data := range map[string][]byte{"c/a b+c%d": []byte("small"), "c/empty": {}, "c/big": big} {
 			if _, err := from.Put(ctx, what, data); err != nil {
 				t.Fatal(err)
