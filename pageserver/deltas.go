@@ -52,8 +52,8 @@ func (t *Timeline) returnDeltas(earlier *delta.Log) {
 		return
 	}
 	shift := t.deltas.Prepend(earlier)
-	for _, id := range t.dirtyFrames {
-		if fr := &t.arena.frames[id]; fr.noted != 0 {
+	for i := range t.arena.frames { // dirtyFrames may name one twice
+		if fr := &t.arena.frames[i]; fr.noted != 0 {
 			fr.noted += shift
 		}
 	}

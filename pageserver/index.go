@@ -128,7 +128,7 @@ func layerObjects(list []indexLayer) (layers []*layerObject, err error) {
 	for _, l := range list {
 		first, err1 := decodeKey(l.First)
 		last, err2 := decodeKey(l.Last)
-		if err := errors.Join(err1, err2); err != nil || l.Size <= 0 || first.Compare(last) > 0 || l.Until != 0 && l.Until <= l.Since {
+		if err := errors.Join(err1, err2); err != nil || l.Size <= 0 || first.Compare(last) > 0 || l.Until != 0 && (l.Until < l.Since || l.Until == l.Since && !l.Copied) {
 			return nil, &pg.CorruptError{What: fmt.Sprintf("timeline index: layer %q: %v", l.Name, err)}
 		}
 		layers = append(layers, &layerObject{
