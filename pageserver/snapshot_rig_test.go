@@ -60,12 +60,29 @@ func TestSnapshotOfTruncations(t *testing.T) {
 	store.Inject(objstore.Fault{Op: objstore.OpPutStream, Contains: deltasFolder, Latency: 100 * time.Millisecond, Err: objstore.ErrInjected, Times: 1})
 	wait := tl.StartFlush(ctx)
 	cut(7)
+	// A frame that is given to another page while the flush is under way is listed twice among those that have changed.
+	gone, other := pg.RelFileLocator{Spc: 1663, DB: 5, Rel: 98}, pg.RelFileLocator{Spc: 1663, DB: 5, Rel: 99}
+	apply(t, tl, fpi(tl.nextLSN(), 0, other, 1, 0, 1, 2))
+	apply(t, tl, fpi(tl.nextLSN(), 0, gone, 1, 0))
+	apply(t, tl, commit(tl, 1001, gone))
+	bits = ofFork(fpi(tl.nextLSN(), 0, other, 1, 0), pg.VMFork)
+	for i := pg.PageHeaderSize; i < pg.BlockSize; i++ {
+		bits.Blocks[0].Image[i] = 0xFF
+	}
+	apply(t, tl, bits)
 	if err := wait(); !errors.Is(err, objstore.ErrInjected) {
 		t.Fatalf("a flush that cannot write: %v", err)
 	}
 	cut(5)
 	cut(3)
+	apply(t, tl, truncate(tl, other, 1))
+	others, err := tl.Page(ctx, other, pg.VMFork, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	others = bytes.Clone(others)
 	flush(t, tl)
+	last := tl.ResumeLSN()
 	apply(t, tl, ofFork(fpi(tl.nextLSN(), 0, testRel, 2, 0), pg.VMFork))
 	flush(t, tl)
 	mergeAll(t, tl)
@@ -86,6 +103,15 @@ func TestSnapshotOfTruncations(t *testing.T) {
 			t.Errorf("state %d is the one before", i)
 		}
 	}
+	// Not by the image of the flush: by what the delta layer has.
+	s, err := tl.Snapshot(last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.layers = newLayerSet((*s.layers)[1:])
+	if ok, err := s.Page(ctx, other, pg.VMFork, 0, page); !ok || err != nil || !bytes.Equal(page, others) {
+		t.Errorf("a page in a frame that was listed twice differs (%v): %v", ok, err)
+	}
 	if _, err := tl.Snapshot(tl.ResumeLSN() + 1); !errors.Is(err, ErrNotFlushed) {
 		t.Errorf("behind the last flush: %v", err)
 	}
@@ -96,12 +122,25 @@ func TestSnapshotOfTruncations(t *testing.T) {
 	tl.flusher.mu.Lock()
 	c := tl.flusher.authority.contents
 	c.deltas = c.deltas[len(c.deltas)-1:]
-	err := tl.flusher.authority.replace(ctx, tl.flusher.authority.index, c)
+	err = tl.flusher.authority.replace(ctx, tl.flusher.authority.index, c)
 	tl.flusher.mu.Unlock()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := tl.Snapshot(states[2].lsn); !errors.Is(err, ErrNotInDeltas) {
 		t.Errorf("where no delta layer leads: %v", err)
+	}
+}
+
+// TestIndexOfCopies: a copy of a database that was merged away at the LSN it was made at is in the index, and can be read from it. Of
+// other layers that would be damage.
+func TestIndexOfCopies(t *testing.T) {
+	l := *importPages(t, Options{Store: objstore.NewMem()}, 1).flusher.authority.layers[0]
+	l.until = l.since
+	for _, l.copied = range []bool{false, true} {
+		back, err := layerObjects(indexLayers([]*layerObject{&l}))
+		if l.copied != (err == nil && len(back) == 1 && back[0].copied && back[0].until == l.since) {
+			t.Errorf("copied %v: %v", l.copied, err)
+		}
 	}
 }
