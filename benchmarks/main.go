@@ -5,6 +5,7 @@
 //	go run ./benchmarks play        recorded inserts and updates, at full speed, to published Parquet
 //	go run ./benchmarks freshness   commit to visible in PyIceberg, under pgbench at a fixed rate
 //	go run ./benchmarks s3          commit to published, against an S3 server with latency, by the number of tables
+//	go run ./benchmarks pages       WAL into layers with history, and pages of any LSN out of them
 //	go run ./benchmarks engines     start to a first count(*) in each engine, with requests and bytes at the store
 //	go run ./benchmarks memory      the most memory the server takes when it is given little
 //	go run ./benchmarks fpw         WAL of a TPC-C transaction with full_page_writes on, compressed and off, and what the store takes
@@ -74,7 +75,7 @@ func main() {
 
 func run(ctx context.Context, args []string) (err error) {
 	if len(args) == 0 {
-		return errors.New("say which: redo, copy, play, freshness, memory, s3, engines, fpw or report")
+		return errors.New("say which: redo, copy, play, freshness, memory, s3, pages, engines, fpw or report")
 	}
 	name := args[0]
 	if name == "report" {

@@ -28,7 +28,7 @@ func writeReport(dir string) error {
 	}
 	var b strings.Builder
 	b.WriteString("\n| what | measured | target | commit | load before | command |\n|---|---|---|---|---|---|\n")
-	for _, name := range []string{"redo", "redo-tpcc", "copy", "play", "freshness", "memory", "s3", "engines", "fpw"} {
+	for _, name := range []string{"redo", "redo-tpcc", "copy", "play", "freshness", "memory", "s3", "pages", "engines", "fpw"} {
 		rows, err := reportRows(filepath.Join(dir, "results", name+".json"))
 		if os.IsNotExist(err) {
 			continue
@@ -97,6 +97,18 @@ func reportRows(path string) (string, error) {
 			row(fmt.Sprintf("commit to published on S3, %d ms a request, %d tables changed", c.LatencyMS, c.Tables),
 				fmt.Sprintf("p50 %.0f ms, p99 %.0f ms; %.1f requests, %.1f KiB a publication", c.P50, c.P99, c.Requests, c.KiBSent), target)
 		}
+	case "pages":
+		var f pagesFigures
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return "", err
+		}
+		row("pgbench's WAL into layers, with history", fmt.Sprintf("%.0f MB/s, %.1f CPU-s; %.0f MiB of delta layers, %.0f of image layers; peak %d MiB", f.History.MBPerS, f.History.CPU, f.History.DeltaMiB, f.History.LayerMiB, f.History.PeakMiB), ">= 150 MB/s")
+		row("pgbench's WAL into layers, without", fmt.Sprintf("%.0f MB/s, %.1f CPU-s", f.Plain.MBPerS, f.Plain.CPU), "")
+		row("any page at any LSN, warm, in process", fmt.Sprintf("p50 %.1f us, p99 %.1f us", f.Random.P50, f.Random.P99), "p50 <= 60 us, p99 <= 500 us")
+		row("hot pages at any LSN", fmt.Sprintf("p50 %.1f us, p99 %.1f us", f.Hot.P50, f.Hot.P99), "")
+		row("hot pages at any LSN, beside redo at half of its speed", fmt.Sprintf("p50 %.1f us, p99 %.1f us", f.Busy.P50, f.Busy.P99), "p50 <= 60 us, p99 <= 500 us")
+		row("hot pages at any LSN, without images between flushes", fmt.Sprintf("p50 %.1f us, p99 %.1f us: %.1f times", f.Plainer.P50, f.Plainer.P99, f.Pushed), "p99 >= 3 times")
+		row("a relation at an LSN from end to end, warm", fmt.Sprintf("%.0f MB/s", f.Scan), ">= 500 MB/s")
 	case "engines":
 		var f engineFigures
 		if err := json.Unmarshal(raw, &f); err != nil {
