@@ -125,7 +125,7 @@ func planColumn(cat *schema.Catalogs, col schema.Column, p *columnState, o types
 		if err != nil {
 			return st, nil, err
 		}
-		if m.Type.Equal(p.Field.Type) || p.Type == col.Type && types.Fits(p.Field.Type, m.Type) || promotes(p.Field.Type, m.Type) {
+		if m.Type.Equal(p.Field.Type) || p.Type == col.Type && types.Fits(p.Field.Type, m.Type) || types.Promotes(p.Field.Type, m.Type) {
 			st.Field, st.Shape = lake.Field{ID: p.Field.ID, Name: col.Name, Type: m.Type}, m.Shape
 			*lastID = next - 1
 			return st, m.Codec, nil
@@ -155,7 +155,7 @@ func compare(p, st *columnState, had bool) change {
 		return reencode // another type: old files hold nothing under the new id
 	case meaningChanged(p, st):
 		return reencode
-	case promotes(p.Field.Type, st.Field.Type):
+	case !p.Field.Type.Equal(st.Field.Type) && types.Promotes(p.Field.Type, st.Field.Type):
 		return promote
 	case !p.Field.Equal(st.Field), p.Type != st.Type, p.Typmod != st.Typmod: // the field, or an attribute inside it, has another name
 		return metadata
@@ -182,18 +182,6 @@ func meaningChanged(p, st *columnState) bool {
 
 // textual says whether a type's values are the characters stored: text, varchar.
 func textual(t pg.OID) bool { return t == 25 || t == 1043 }
-
-// promotes says whether a field may keep its id when its type changes (Iceberg spec, "Schema Evolution"): int to long,
-// float to double, decimal to more digits with the same scale, and the elements of a list likewise.
-func promotes(from, to lake.Type) bool {
-	switch {
-	case from.Kind == lake.List && to.Kind == lake.List:
-		return from.Elem.ID == to.Elem.ID && promotes(from.Elem.Type, to.Elem.Type)
-	case from.Kind == lake.Decimal && to.Kind == lake.Decimal:
-		return from.Scale == to.Scale && from.Precision <= to.Precision
-	}
-	return from.Kind == lake.Int && to.Kind == lake.Long || from.Kind == lake.Float && to.Kind == lake.Double
-}
 
 func (c *columnState) equal(d *columnState) bool {
 	return c.Num == d.Num && c.Type == d.Type && c.Typmod == d.Typmod && c.Shape == d.Shape && c.Field.Equal(d.Field) && maps.Equal(c.Enum, d.Enum)

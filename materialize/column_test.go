@@ -5,6 +5,7 @@ import (
 
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/materialize/lake"
+	"github.com/tarn-db/tarn/materialize/types"
 )
 
 // TestCompare holds the rule of which catalog changes make published rows wrong.
@@ -87,7 +88,7 @@ func TestPromotes(t *testing.T) {
 		{list(2, kind(lake.Int)), list(2, kind(lake.Long)), true}, {list(2, kind(lake.Int)), list(3, kind(lake.Long)), false},
 		{list(2, kind(lake.Long)), list(2, kind(lake.Int)), false}, {kind(lake.Int), list(2, kind(lake.Long)), false},
 	} {
-		if got := promotes(c.from, c.to); got != c.want {
+		if got := types.Promotes(c.from, c.to); got != c.want {
 			t.Errorf("%+v to %+v: %v", c.from, c.to, got)
 		}
 	}

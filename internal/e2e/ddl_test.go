@@ -129,6 +129,7 @@ func TestOneBadTableHoldsNobodyUp(t *testing.T) {
 		`CREATE TABLE good (i int)`, `INSERT INTO good VALUES (1)`,
 		`CREATE TABLE bad (a int[])`, `INSERT INTO bad VALUES ('{{1,2},{3,4}}')`, // no list of int holds this
 	})
+	r.tarn.addRule(strict)
 	r.tarn.startReady()
 	r.exec(`INSERT INTO good VALUES (2)`)
 	r.caughtUp()

@@ -18,8 +18,8 @@ func TestPartitionsByLeaf(t *testing.T) {
 	r := newRig(t, 18, []string{`CREATE TABLE p (i int, k int, v text) PARTITION BY LIST (k)`, `CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1)`,
 		`CREATE TABLE p2 PARTITION OF p FOR VALUES IN (2) PARTITION BY HASH (i)`, `CREATE TABLE p2a PARTITION OF p2 FOR VALUES WITH (MODULUS 2, REMAINDER 0)`, `CREATE TABLE p2b PARTITION OF p2 FOR VALUES WITH (MODULUS 2, REMAINDER 1)`,
 		`INSERT INTO p SELECT i, 1 + i % 2, 'v' || i FROM generate_series(1, 300) i`, `CREATE TABLE rooted (i int) PARTITION BY LIST (i)`, `CREATE TABLE rooted1 PARTITION OF rooted DEFAULT`, `INSERT INTO rooted VALUES (1)`})
-	const rule = "tables: [{match: app.public.p, partitions: leaf}]\n"
-	r.tarn.appendConfig(rule)
+	const rule = "{match: app.public.p, partitions: leaf}, "
+	r.tarn.addRule(rule)
 	r.tarn.startReady()
 	must := func(names ...string) {
 		t.Helper()

@@ -57,16 +57,17 @@ func TestResyncOfOneTable(t *testing.T) {
 		`CREATE TABLE never (id int, a int[], big text)`, `ALTER TABLE never ALTER big SET STORAGE EXTERNAL`,
 		`INSERT INTO never SELECT i, CASE WHEN i = 9 THEN ` + dims + `::int[] END, repeat(md5(i::text), 200) FROM generate_series(1, 20) i`,
 	})
+	r.tarn.addRule(strict)
 	r.tarn.startReady()
 	r.exec(`UPDATE t SET big = big || 'x' WHERE id < 9`)
 	r.mustBe("public.t", admin.TableLive, "")
-	r.mustBe("public.never", admin.TableError, "array")
+	r.mustBe("public.never", admin.TableError, "out_of_range")
 	r.exec(`UPDATE t SET a = ` + dims + ` WHERE id = 7`)
-	r.mustBe("public.t", admin.TableError, "array")
+	r.mustBe("public.t", admin.TableError, "out_of_range")
 	r.exec(`UPDATE t SET big = repeat(md5('later'), 300) WHERE id % 2 = 0`, `UPDATE never SET big = repeat(md5('later'), 300)`)
 	r.caughtUp()
 	r.exec(`UPDATE t SET a = NULL WHERE id = 7`, `DELETE FROM never WHERE id = 9`)
-	r.mustBe("public.t", admin.TableError, "array") // only a resync ends it
+	r.mustBe("public.t", admin.TableError, "out_of_range") // only a resync ends it
 	r.verb("resync", "app.public.t")
 	r.verb("resync", "app.public.never")
 	r.mustBe("public.t", admin.TableLive, "")
@@ -83,11 +84,12 @@ func TestResyncOfOneTable(t *testing.T) {
 // A table in error follows its name, so that another may have it.
 func TestTableInErrorIsRenamed(t *testing.T) {
 	r := newRig(t, 18, []string{`CREATE TABLE t (id int, a int[])`, `INSERT INTO t VALUES (1)`})
+	r.tarn.addRule(strict)
 	r.tarn.startReady()
 	r.exec(`INSERT INTO t VALUES (2, ` + dims + `)`)
-	r.mustBe("public.t", admin.TableError, "array")
+	r.mustBe("public.t", admin.TableError, "out_of_range")
 	r.exec(`BEGIN; ALTER TABLE t RENAME TO old; CREATE TABLE t (id int); INSERT INTO t VALUES (3); COMMIT`)
-	r.mustBe("public.old", admin.TableError, "array")
+	r.mustBe("public.old", admin.TableError, "out_of_range")
 	r.mustBe("public.t", admin.TableLive, "")
 	if report := r.compare(database, lakecheck.TableName{Namespace: "public", Table: "t"}); !report.Equal() {
 		t.Fatal(report)
@@ -95,7 +97,7 @@ func TestTableInErrorIsRenamed(t *testing.T) {
 	r.exec(`ALTER TABLE old RENAME TO older`, `DELETE FROM older WHERE id = 2`)
 	r.tarn.kill9()
 	r.tarn.startReady()
-	r.mustBe("public.older", admin.TableError, "array")
+	r.mustBe("public.older", admin.TableError, "out_of_range")
 	r.exec(`DROP TABLE t`, `ALTER TABLE older RENAME TO t`)
 	r.verb("resync", "app.public.t")
 	r.mustBe("public.t", admin.TableLive, "")
@@ -105,10 +107,13 @@ func TestTableInErrorIsRenamed(t *testing.T) {
 // A new base backup begins everything anew, tables in error as well.
 func TestResyncAll(t *testing.T) {
 	r := newDemoRig(t, 15)
+	r.tarn.addRule(strict)
+	r.tarn.kill9()
+	r.tarn.startReady()
 	r.exec(`CREATE TABLE bad (a int[])`, `INSERT INTO bad VALUES ('{1}')`)
 	r.caughtUp()
 	r.exec(`INSERT INTO bad VALUES (` + dims + `)`)
-	r.mustBe("public.bad", admin.TableError, "array")
+	r.mustBe("public.bad", admin.TableError, "out_of_range")
 	r.exec(`DELETE FROM bad WHERE array_ndims(a) = 2`)
 	stop := r.write(nil)
 	time.Sleep(time.Second)

@@ -267,6 +267,21 @@ func (tn *tarn) errors() (lines []string) {
 	return lines
 }
 
+// strict puts a table in error that has a value which the lake's type cannot hold.
+const strict = "{match: \"app.*.*\", out_of_range: error}, "
+
+// addRule puts a rule for tables, and ", ", before those that are there.
+func (tn *tarn) addRule(rule string) {
+	tn.t.Helper()
+	yaml, err := os.ReadFile(tn.config)
+	if err == nil {
+		err = os.WriteFile(tn.config, []byte(strings.Replace(string(yaml), "tables: [", "tables: ["+rule, 1)), 0o600)
+	}
+	if err != nil {
+		tn.t.Fatal(err)
+	}
+}
+
 func (tn *tarn) appendConfig(text string) {
 	tn.t.Helper()
 	f, err := os.OpenFile(tn.config, os.O_APPEND|os.O_WRONLY, 0)

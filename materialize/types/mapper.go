@@ -37,7 +37,7 @@ func (m *mapper) field(name string, prev *lake.Field) lake.Field {
 	return lake.Field{ID: *m.nextID - 1, Name: name}
 }
 
-// mapMember maps the type of a nested field, whose id is kept if what it was before is still its type.
+// mapMember maps the type of a nested field, whose id is kept if what it was before is still its type, or grows to it as Iceberg lets it.
 func (m *mapper) mapMember(name string, src Source, prev *lake.Field) (lake.Field, *codec, error) {
 	var was *lake.Type
 	if prev != nil {
@@ -45,7 +45,7 @@ func (m *mapper) mapMember(name string, src Source, prev *lake.Field) (lake.Fiel
 	}
 	f, first, shape := m.field(name, prev), *m.nextID, len(m.shape)
 	t, c, err := m.mapType(src, was)
-	if err == nil && prev != nil && !Fits(*was, t) {
+	if err == nil && prev != nil && !Fits(*was, t) && !Promotes(*was, t) {
 		*m.nextID, m.shape = first, m.shape[:shape]
 		f = m.field(name, nil)
 		t, c, err = m.mapType(src, nil)
@@ -70,6 +70,18 @@ func Fits(was, now lake.Type) bool {
 		}
 	}
 	return len(a) == len(b)
+}
+
+// Promotes says whether a field may keep its id when its type changes (Iceberg spec, "Schema Evolution"): int to long,
+// float to double, decimal to more digits with the same scale, and the elements of a list likewise.
+func Promotes(from, to lake.Type) bool {
+	switch {
+	case from.Kind == lake.List && to.Kind == lake.List:
+		return from.Elem.ID == to.Elem.ID && Promotes(from.Elem.Type, to.Elem.Type)
+	case from.Kind == lake.Decimal && to.Kind == lake.Decimal:
+		return from.Scale == to.Scale && from.Precision <= to.Precision
+	}
+	return from.Kind == lake.Int && to.Kind == lake.Long || from.Kind == lake.Float && to.Kind == lake.Double
 }
 
 // member is the i-th field inside a type of that kind, nil if prev has none.
