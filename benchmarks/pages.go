@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -72,17 +74,14 @@ func pagesBench(ctx context.Context, o options) (*pagesFigures, error) {
 	f := &pagesFigures{Workload: o.workload, WALMiB: round(float64(r.End-r.Start)/(1<<20), 1), MiB: o.memory >> 20}
 	b := &pagesBencher{o: o, r: r, dir: filepath.Join(o.fast, "pages")}
 	defer os.RemoveAll(b.dir)
-	if _, err := b.ingest(ctx, &f.Plain, pageserver.Options{}, 0); err != nil {
-		return nil, err
-	}
-	history := pageserver.History{Window: 24 * time.Hour}
-	t, err := b.ingest(ctx, &f.NoImage, pageserver.Options{History: history, ImageEvery: 1<<16 - 2}, 0)
+	t, err := b.ingest(ctx, &f.Plain, pageserver.Options{}, 0)
 	if err == nil {
-		err = b.reads(ctx, t, &f.Plainer, b.hot)
+		err = b.close(t)
 	}
 	if err != nil {
 		return nil, err
 	}
+	history := pageserver.History{Window: 24 * time.Hour}
 	if t, err = b.ingest(ctx, &f.History, pageserver.Options{History: history}, 0); err != nil {
 		return nil, err
 	}
@@ -92,7 +91,6 @@ func pagesBench(ctx context.Context, o options) (*pagesFigures, error) {
 	if f.Scan, err = b.scan(ctx, t); err != nil {
 		return nil, err
 	}
-	f.Pushed = round(f.Plainer.P99/f.Hot.P99, 2)
 	beside, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() {
@@ -105,7 +103,23 @@ func pagesBench(ctx context.Context, o options) (*pagesFigures, error) {
 	if other := <-done; !errors.Is(other, context.Canceled) {
 		err = errors.Join(err, other)
 	}
-	return f, err
+	if err = errors.Join(err, b.close(t)); err != nil {
+		return nil, err
+	}
+	if t, err = b.ingest(ctx, &f.NoImage, pageserver.Options{History: history, ImageEvery: 1<<16 - 2}, 0); err != nil {
+		return nil, err
+	}
+	err = b.reads(ctx, t, &f.Plainer, b.hot)
+	f.Pushed = round(f.Plainer.P99/f.Hot.P99, 2)
+	return f, errors.Join(err, b.close(t))
+}
+
+// close lets go of a timeline, its memory and its store, so that the next one has the machine it had.
+func (b *pagesBencher) close(t *pageserver.Timeline) error {
+	err := t.Close()
+	runtime.GC()
+	debug.FreeOSMemory()
+	return err
 }
 
 type pagesBencher struct {
@@ -140,6 +154,18 @@ func (b *pagesBencher) ingest(ctx context.Context, run *ingestRun, o pageserver.
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if run.Wall == 0 { // it failed
+			_ = t.Close()
+		}
+	}()
+	stop := func() {}
+	if o.History.Window > 0 && rate == 0 {
+		if stop, err = b.o.startProfile(); err != nil {
+			return nil, err
+		}
+	}
+	defer func() { stop() }()
 	resetPeak()
 	cpu, began := selfCPU(), time.Now()
 	for flushed := t.RedoLSN(); ; {
