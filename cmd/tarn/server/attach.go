@@ -120,15 +120,9 @@ func (s *Server) pageOptions() pageserver.Options {
 // sourceWAL is the WAL of whichever source is attached.
 type sourceWAL struct{ s *Server }
 
-func (w sourceWAL) attached() *ingest.Service {
-	w.s.mu.Lock()
-	defer w.s.mu.Unlock()
-	return w.s.ing
-}
-
 // SegmentSize implements pageserver.WAL.
 func (w sourceWAL) SegmentSize() int64 {
-	if ing := w.attached(); ing != nil {
+	if ing := w.s.attachedTo(); ing != nil {
 		return ing.Cluster().SegmentSize
 	}
 	return 0
@@ -136,7 +130,7 @@ func (w sourceWAL) SegmentSize() int64 {
 
 // ReadAt implements pageserver.WAL.
 func (w sourceWAL) ReadAt(ctx context.Context, lsn pg.LSN, dst []byte) (int, error) {
-	if ing := w.attached(); ing != nil {
+	if ing := w.s.attachedTo(); ing != nil {
 		return ing.ReadAt(ctx, lsn, dst)
 	}
 	return 0, fault.New(fault.ServerRefused, "no source is attached")
@@ -280,9 +274,7 @@ func (s *Server) awaitStream(ctx context.Context, ing *ingest.Service, patience 
 
 // archive implements materialize.Options.Archive over whichever source is attached.
 func (s *Server) archive(ctx context.Context, lsn pg.LSN) error {
-	s.mu.Lock()
-	ing := s.ing
-	s.mu.Unlock()
+	ing := s.attachedTo()
 	if ing == nil {
 		return fault.New(fault.ServerRefused, "no source is attached")
 	}
