@@ -27,17 +27,13 @@ const pointsPerWindow = 8
 // Invariant: of those that lie before the window, one stays, the last, so that every LSN of the window can be reached; and of those not
 // behind a branch's LSN the last.
 func (h History) keep(points []point, head point, branches []Branch) (kept []point) {
-	oldest := head.Made.Add(-h.Window)
 	for i, p := range points {
-		next := head
-		if i+1 < len(points) {
-			next = points[i+1]
-		}
+		next := nextPoint(points, i, head)
 		if slices.ContainsFunc(branches, func(b Branch) bool { return p.LSN <= b.LSN && b.LSN < next.LSN }) {
 			kept = append(kept, p)
 			continue
 		}
-		if h.Window <= 0 || next.Made.Before(oldest) || h.BytesMax > 0 && int64(head.LSN-next.LSN) >= h.BytesMax {
+		if !h.reaches(next, head) {
 			continue // the next one serves the window as well
 		}
 		if n := len(kept); n > 0 && next.LSN-kept[n-1].LSN <= pointGap && next.Made.Sub(kept[n-1].Made) <= h.Window/pointsPerWindow {
@@ -51,20 +47,25 @@ func (h History) keep(points []point, head point, branches []Branch) (kept []poi
 // window is the LSN from which on every LSN can be read again: of the newest point that the window does not reach behind, if head is the
 // newest.
 func (h History) window(points []point, head point) pg.LSN {
-	if h.Window <= 0 {
-		return head.LSN
-	}
-	oldest := head.Made.Add(-h.Window)
 	for i, p := range points {
-		next := head
-		if i+1 < len(points) {
-			next = points[i+1]
-		}
-		if !next.Made.Before(oldest) && (h.BytesMax <= 0 || int64(head.LSN-next.LSN) < h.BytesMax) {
+		if h.reaches(nextPoint(points, i, head), head) {
 			return p.LSN
 		}
 	}
 	return head.LSN
+}
+
+// reaches says whether the window reaches behind a point, so that the one before it is needed.
+func (h History) reaches(p, head point) bool {
+	return h.Window > 0 && !p.Made.Before(head.Made.Add(-h.Window)) && (h.BytesMax <= 0 || int64(head.LSN-p.LSN) < h.BytesMax)
+}
+
+// nextPoint is the one after the i-th.
+func nextPoint(points []point, i int, head point) point {
+	if i+1 < len(points) {
+		return points[i+1]
+	}
+	return head
 }
 
 // needs says whether the layer is part of one of the points.

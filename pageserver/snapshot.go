@@ -306,25 +306,28 @@ func (s *Snapshot) allSettings(ctx context.Context, d *layerObject) ([]pastSetti
 	return list, nil
 }
 
-// SLRUPages lists which pages of an SLRU existed; ErrNotInDeltas where no delta layer leads.
-func (s *Snapshot) SLRUPages(ctx context.Context, kind slru.Kind) ([]slru.Run, error) {
+// slruSet is which pages of an SLRU existed; ErrNotInDeltas where no delta layer leads.
+func (s *Snapshot) slruSet(ctx context.Context, kind slru.Kind) (set slru.Set, err error) {
 	if len(s.deltas) == 0 {
-		return nil, fmt.Errorf("%w: which pages of %s exist at %s is not known", ErrNotInDeltas, kind, s.lsn)
+		return set, fmt.Errorf("%w: which pages of %s exist at %s is not known", ErrNotInDeltas, kind, s.lsn)
 	}
 	settings, err := s.settings(ctx, s.deltas[0], s.lsn)
 	if err != nil {
-		return nil, err
+		return set, err
 	}
-	return settings.SLRUs[kind].Runs(), nil
+	return settings.SLRUs[kind], nil
+}
+
+// SLRUPages lists which pages of an SLRU existed; ErrNotInDeltas where no delta layer leads.
+func (s *Snapshot) SLRUPages(ctx context.Context, kind slru.Kind) ([]slru.Run, error) {
+	set, err := s.slruSet(ctx, kind)
+	return set.Runs(), err
 }
 
 // SLRUPage copies a page of an SLRU into dst, pg.BlockSize bytes; ok is false if there was none.
 func (s *Snapshot) SLRUPage(ctx context.Context, kind slru.Kind, no uint32, dst []byte) (ok bool, err error) {
-	if len(s.deltas) == 0 {
-		return false, fmt.Errorf("%w: which pages of %s exist at %s is not known", ErrNotInDeltas, kind, s.lsn)
-	}
-	settings, err := s.settings(ctx, s.deltas[0], s.lsn)
-	if err != nil || !settings.SLRUs[kind].Has(no) {
+	set, err := s.slruSet(ctx, kind)
+	if err != nil || !set.Has(no) {
 		return false, err
 	}
 	w, err := s.chainOf(ctx, key.OfSLRU(pg.OID(kind), pg.BlockNumber(no)), 0)
@@ -332,13 +335,15 @@ func (s *Snapshot) SLRUPage(ctx context.Context, kind slru.Kind, no uint32, dst 
 		return false, err
 	}
 	defer w.done()
-	if err := w.base(dst); err != nil {
-		return false, err
-	}
+	w.base(dst)
 	for i := range w.found {
-		c, err := slru.DecodeChange(kind, no, w.found[i].Bytes)
-		if err != nil || w.found[i].Kind != delta.Value {
-			return false, fmt.Errorf("layer %s: %w", w.found[i].d.Name, errors.Join(err, pg.ErrCorrupt))
+		e := &w.found[i]
+		if e.Kind != delta.Value {
+			return false, &pg.CorruptError{What: fmt.Sprintf("layer %s has no change for page %d of %s", e.d.Name, no, kind)}
+		}
+		c, err := slru.DecodeChange(kind, no, e.Bytes)
+		if err != nil {
+			return false, fmt.Errorf("layer %s: %w", e.d.Name, err)
 		}
 		c.Apply(dst)
 	}

@@ -55,6 +55,15 @@ func (s *Snapshot) chainOf(ctx context.Context, k key.Key, floor pg.LSN) (*chain
 	return w, nil
 }
 
+// blockChain is chainOf for a block; nil if it did not exist.
+func (s *Snapshot) blockChain(ctx context.Context, loc pg.RelFileLocator, num pg.ForkNumber, blk pg.BlockNumber) (*chain, error) {
+	r, f, err := s.fork(ctx, loc, num)
+	if err != nil || blk >= f.size {
+		return nil, err
+	}
+	return s.chainOf(ctx, key.OfBlock(loc, num, blk), max(r.created, floorOf(r.cuts[num], blk)))
+}
+
 // find looks for it up to an LSN that is not above the snapshot's.
 func (w *chain) find(upTo pg.LSN) error {
 	s := w.s
@@ -131,23 +140,20 @@ func (w *chain) record(lsn pg.LSN) (rec *wal.Record, err error) {
 }
 
 // base copies what the chain begins with into dst.
-func (w *chain) base(dst []byte) error {
+func (w *chain) base(dst []byte) {
 	if w.image == nil {
 		clear(dst)
-		return nil
 	}
 	copy(dst, w.image)
-	return nil
 }
 
 // Page copies a block as it was into dst, pg.BlockSize bytes; ok is false, and dst undefined, if it did not exist. A block that was never
 // initialised is all zeros.
 func (s *Snapshot) Page(ctx context.Context, loc pg.RelFileLocator, num pg.ForkNumber, blk pg.BlockNumber, dst []byte) (ok bool, err error) {
-	r, f, err := s.fork(ctx, loc, num)
-	if err != nil || blk >= f.size {
-		return false, err
+	w, err := s.blockChain(ctx, loc, num, blk)
+	if w == nil && err == nil {
+		return false, nil
 	}
-	w, err := s.chainOf(ctx, key.OfBlock(loc, num, blk), max(r.created, floorOf(r.cuts[num], blk)))
 	if err == nil {
 		err = w.redo(dst)
 		w.done()
@@ -160,12 +166,8 @@ func (s *Snapshot) Page(ctx context.Context, loc pg.RelFileLocator, num pg.ForkN
 
 // Chain is how many records a read of a block redoes.
 func (s *Snapshot) Chain(ctx context.Context, loc pg.RelFileLocator, num pg.ForkNumber, blk pg.BlockNumber) (records int, err error) {
-	r, f, err := s.fork(ctx, loc, num)
-	if err != nil || blk >= f.size {
-		return 0, err
-	}
-	w, err := s.chainOf(ctx, key.OfBlock(loc, num, blk), max(r.created, floorOf(r.cuts[num], blk)))
-	if err != nil {
+	w, err := s.blockChain(ctx, loc, num, blk)
+	if w == nil || err != nil {
 		return 0, err
 	}
 	defer w.done()
@@ -179,9 +181,7 @@ func (s *Snapshot) Chain(ctx context.Context, loc pg.RelFileLocator, num pg.Fork
 
 // redo makes the page from the chain.
 func (w *chain) redo(dst []byte) error {
-	if err := w.base(dst); err != nil {
-		return err
-	}
+	w.base(dst)
 	for i := range w.found {
 		e := &w.found[i]
 		switch e.Kind {
