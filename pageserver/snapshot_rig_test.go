@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -141,6 +143,76 @@ func TestIndexOfCopies(t *testing.T) {
 		back, err := layerObjects(indexLayers([]*layerObject{&l}))
 		if l.copied != (err == nil && len(back) == 1 && back[0].copied && back[0].until == l.since) {
 			t.Errorf("copied %v: %v", l.copied, err)
+		}
+	}
+}
+
+// TestDeltasKept: delta layers stay as long as the window or a branch needs them, and copies of databases with them.
+func TestDeltasKept(t *testing.T) {
+	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+	var c contents
+	for i := range 10 { // a point an hour, and a delta layer from each to the next
+		c.points = append(c.points, point{LSN: pg.LSN(100 + 100*i), State: fmt.Sprint("s", i), Made: now.Add(time.Duration(i-10) * time.Hour)})
+		c.deltas = append(c.deltas, &layerObject{Name: fmt.Sprint("d", i), from: pg.LSN(100 + 100*i), LSN: pg.LSN(200 + 100*i)})
+		c.retired = append(c.retired, &layerObject{Name: fmt.Sprint("copy", i), LSN: pg.LSN(150 + 100*i), since: pg.LSN(150 + 100*i), until: pg.LSN(160 + 100*i), copied: true})
+	}
+	head := point{LSN: 1100, State: "head", Made: now}
+	for _, test := range []struct {
+		h        History
+		branches []Branch
+		want     []int // delta layers, by number
+	}{
+		{History{Window: 100 * time.Hour}, nil, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}},
+		{History{Window: 150 * time.Minute}, nil, []int{7, 8, 9}},
+		{History{Window: 100 * time.Hour, BytesMax: 250}, nil, []int{7, 8, 9}},
+		{History{Window: 150 * time.Minute}, []Branch{{Name: "b", LSN: 350}}, []int{2, 7, 8, 9}},
+		{History{}, nil, nil},
+	} {
+		kept := c
+		kept.branches = test.branches
+		kept.prune(test.h, head)
+		var got []int
+		for i, d := range c.deltas {
+			has := slices.Contains(kept.deltas, d)
+			if has {
+				got = append(got, i)
+			}
+			if slices.Contains(kept.retired, c.retired[i]) != has {
+				t.Errorf("%+v: the copy that delta layer %d leads over stays: %v, the layer: %v", test.h, i, !has, has)
+			}
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%+v, branches %v: delta layers %v stay, want %v", test.h, test.branches, got, test.want)
+		}
+	}
+}
+
+// changingWAL is WAL whose bytes are of another history with each read.
+type changingWAL struct{ reads byte }
+
+func (*changingWAL) SegmentSize() int64 { return 16 << 20 }
+
+func (w *changingWAL) ReadAt(_ context.Context, _ pg.LSN, dst []byte) (int, error) {
+	w.reads++
+	for i := range dst {
+		dst[i] = w.reads
+	}
+	return len(dst), nil
+}
+
+// TestWALBehindHead: WAL that a promotion may replace is read afresh; only what pages have been made durable from is cached.
+func TestWALBehindHead(t *testing.T) {
+	const head = 3*walPart + walPart/2
+	w := newWALReader(&changingWAL{}, newCache(1<<20), func() pg.Major { return pg.PG18 }, func() pg.LSN { return head })
+	for start, cached := range map[pg.LSN]bool{2 * walPart: true, 3 * walPart: false, 4 * walPart: false} {
+		first, err := w.part(context.Background(), start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := first[0]
+		again, err := w.part(context.Background(), start)
+		if err != nil || (again[0] == b) != cached {
+			t.Errorf("the part at %s: %d, then %d, cached should be %v (%v)", start, b, again[0], cached, err)
 		}
 	}
 }
