@@ -21,7 +21,7 @@ const (
 )
 
 // deltaBytes is the size of Timeline.deltas from which on a flush is wanted, bytes. Another log may grow as big while that one is written.
-func (o *Options) deltaBytes() int64 { return o.MemoryBytes / 16 }
+func (o *Options) deltaBytes() int64 { return o.MemoryBytes / 32 }
 
 // deltasFull says that nothing can be noted before a flush has ended.
 func (t *Timeline) deltasFull() bool {

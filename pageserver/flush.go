@@ -75,6 +75,7 @@ type flushEntry struct {
 // flushJob makes one barrier's state durable.
 type flushJob struct {
 	lsn     pg.LSN
+	haste   bool         // redo would otherwise wait for it: its layer is compressed fast, and well when it is merged
 	entries []flushEntry // in key order
 	state   *savedState
 	deltas  *delta.Log     // what leads from the flush before to lsn; nil if no history is kept
@@ -111,12 +112,12 @@ func (t *Timeline) makeRoom(ctx context.Context, need int) error {
 		return fmt.Errorf("a record needs %d pages at once and memory is for %d: give it more", need, t.arena.limit)
 	}
 	if t.flush == nil && t.wantsFlush() && time.Now().After(t.flushRetry) {
-		t.startFlush()
+		t.startFlush(true)
 	}
 	pause := 50 * time.Millisecond
 	for t.arena.available() < need || t.deltasFull() {
 		if t.flush == nil {
-			t.startFlush()
+			t.startFlush(true)
 		}
 		t.stats.stalls++
 		err := t.waitFlush(ctx)
@@ -167,7 +168,7 @@ func (t *Timeline) StartFlush(ctx context.Context) (wait func() error) {
 	if t.ResumeLSN() == t.redoLSN {
 		return func() error { return nil }
 	}
-	job := t.startFlush()
+	job := t.startFlush(false)
 	return func() error {
 		select {
 		case <-job.done:
@@ -184,9 +185,9 @@ func (t *Timeline) Flushing() bool {
 	return t.flush != nil
 }
 
-// startFlush collects what has changed since the last flush began and writes it in the background.
-func (t *Timeline) startFlush() *flushJob {
-	j := &flushJob{lsn: t.redoLSN, state: t.snapshot(), alive: t.directory(), done: make(chan struct{})}
+// startFlush collects what has changed since the last flush began and writes it in the background; in haste if redo is short of memory.
+func (t *Timeline) startFlush(haste bool) *flushJob {
+	j := &flushJob{lsn: t.redoLSN, haste: haste, state: t.snapshot(), alive: t.directory(), done: make(chan struct{})}
 	t.collectFrames(j)
 	t.collectValues(j)
 	j.deltas = t.deltas

@@ -92,7 +92,8 @@ func (t *Timeline) mergeLayers(ctx context.Context, alive directory) error {
 	f := &t.flusher
 	for {
 		f.mu.Lock()
-		chosen := chooseMerge(levelsOf(f.authority.layers, alive.lsn), mergeLayersMax)
+		levels := levelsOf(f.authority.layers, alive.lsn)
+		chosen := chooseMerge(levels, mergeLayersMax)
 		f.mu.Unlock()
 		if chosen == nil {
 			return nil
@@ -101,7 +102,7 @@ func (t *Timeline) mergeLayers(ctx context.Context, alive directory) error {
 		for _, l := range chosen {
 			in = append(in, l.layers...)
 		}
-		merged, err := t.mergeInto(ctx, in, alive)
+		merged, err := t.mergeInto(ctx, in, alive, len(chosen) == len(levels))
 		if err != nil {
 			return fmt.Errorf("merge %d layers: %w", len(in), err)
 		}
@@ -135,10 +136,11 @@ func (t *Timeline) replaceLayers(ctx context.Context, in []*layerObject, merged 
 // errNothingLeft: no value of the layers being merged can be reached any more.
 var errNothingLeft = errors.New("nothing is left")
 
-func (t *Timeline) mergeInto(ctx context.Context, in []*layerObject, alive directory) (*layerObject, error) {
+// mergeInto writes the layer that takes the place of in. lowest says that there is no older one: what comes there stays for long.
+func (t *Timeline) mergeInto(ctx context.Context, in []*layerObject, alive directory, lowest bool) (*layerObject, error) {
 	lsn := in[0].LSN // the newest
 	merged, err := t.writeLayer(ctx, lsn, func(w *layer.Writer) error {
-		m := merger{r: t.reader, w: w, alive: alive}
+		m := merger{r: t.reader, w: w, alive: alive, lowest: lowest}
 		for _, l := range in {
 			if err := m.add(ctx, l); err != nil {
 				return err
@@ -164,10 +166,11 @@ func ignoreNothing(err error) error {
 
 // merger merges layers in key order, holding one group of each.
 type merger struct {
-	r     *reader
-	w     *layer.Writer
-	alive directory
-	in    []*mergeInput // newest first: the first of those with the least key has its newest value
+	r      *reader
+	w      *layer.Writer
+	alive  directory
+	lowest bool
+	in     []*mergeInput // newest first: the first of those with the least key has its newest value
 }
 
 type mergeInput struct {
@@ -278,6 +281,9 @@ func (m *merger) copyGroup(ctx context.Context, in *mergeInput) (bool, error) {
 		if k, ok := other.next(); ok && k.Compare(g.Last) <= 0 {
 			return false, nil
 		}
+	}
+	if g.Fast && m.lowest { // compressed once more, and better
+		return false, nil
 	}
 	if g.Keys || g.Count < 8 { // small groups are better joined with their neighbours
 		return false, nil

@@ -27,7 +27,7 @@ func openAt(t testing.TB, o Options, lsn pg.LSN) *Timeline {
 func mergeAll(t testing.TB, tl *Timeline) {
 	t.Helper()
 	alive, in := tl.directory(), *tl.layers.Load()
-	l, err := tl.mergeInto(context.Background(), in, alive)
+	l, err := tl.mergeInto(context.Background(), in, alive, true)
 	if err == nil {
 		err = tl.replaceLayers(context.Background(), in, l, alive.lsn)
 	}

@@ -186,6 +186,50 @@ func TestMemoryFull(t *testing.T) {
 	}
 }
 
+// TestHaste: what redo waits for is compressed fast, and well once it is merged into the lowest layer.
+func TestHaste(t *testing.T) {
+	tl := importPages(t, Options{Store: objstore.NewMem(), MemoryBytes: 32 << 20}, 4)
+	defer tl.Close()
+	tl.flusher.merging.Store(true) // none by itself
+	fast := func() (n, of int) {
+		for _, l := range *tl.layers.Load() {
+			x, err := tl.reader.index(context.Background(), l)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, g := range x.Groups {
+				if of++; g.Fast {
+					n++
+				}
+			}
+		}
+		return n, of
+	}
+	apply(t, tl, fpi(tl.nextLSN(), 0, testRel, 1, 0, 1, 2, 3))
+	flush(t, tl)
+	if n, of := fast(); n > 0 || of == 0 {
+		t.Errorf("redo had room: %d of %d groups are compressed fast", n, of)
+	}
+	const blocks = 5000
+	for blk := range pg.BlockNumber(blocks) {
+		apply(t, tl, fpi(tl.nextLSN(), 0, testRel, 2, blk))
+	}
+	flush(t, tl)
+	if n, of := fast(); n < of/2 {
+		t.Errorf("redo had no room: %d of %d groups are compressed fast", n, of)
+	}
+	mergeAll(t, tl)
+	if n, of := fast(); n > 0 || of == 0 {
+		t.Errorf("merged: %d of %d groups are compressed fast", n, of)
+	}
+	tl = reopen(t, tl)
+	for blk := range pg.BlockNumber(blocks) {
+		if v := pageVersion(t, tl, testRel, blk); v != 2 {
+			t.Fatalf("block %d has version %d", blk, v)
+		}
+	}
+}
+
 // TestFenced: of two processes with one timeline the one that writes second is told.
 func TestFenced(t *testing.T) {
 	store := objstore.NewMem()

@@ -81,6 +81,7 @@ func (t *Timeline) publishLayers(indexed []*layerObject) {
 }
 
 func (t *Timeline) writeEntries(ctx context.Context, w *layer.Writer, j *flushJob) error {
+	w.SetFast(j.haste)
 	for i := range j.entries {
 		e := &j.entries[i]
 		value := e.value

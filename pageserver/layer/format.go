@@ -6,11 +6,11 @@
 //	header, 16 bytes
 //	  0 magic "TARNPGIM"   8 version uint16   10 kind uint16: 1 image layer, 2 delta layer   12 footer length uint32, bytes
 //
-//	group: zstd frame, or the bytes themselves if flag 2 is set; raw content:
+//	group: zstd frame; S2 block if flag 4 is set; the bytes themselves if flag 2 is set; raw content:
 //	  value lengths uint32 each   keys, 18 bytes each, only if flag 1 is set   values
 //
 //	index, zstd; per group, in key order:
-//	  flags uint8: 1 keys are in the group, 2 not compressed
+//	  flags uint8: 1 keys are in the group, 2 not compressed, 4 S2 rather than zstd (from version 2 on)
 //	  first key, 18 bytes
 //	  flag 1:    last key, 18 bytes   count uvarint
 //	  otherwise: all keys differ in their block only; runs uvarint, then per run
@@ -31,6 +31,7 @@ import (
 	"hash/crc32"
 	"sync"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/tarn-db/tarn/internal/fault"
@@ -45,14 +46,15 @@ const (
 	Image Kind = 1
 	Delta Kind = 2
 
-	// Version is the format's version.
-	Version = 1
+	// Version is the format's version. All before it can be read.
+	Version = 2
 	// HeaderSize and FooterSize are the lengths of a layer's first and last part, bytes.
 	HeaderSize = 16
 	FooterSize = 64
 
 	flagKeys = 1 // the keys are in the group: they differ in more than the block
 	flagRaw  = 2 // the group is not compressed
+	flagFast = 4 // the group is compressed with S2
 
 	// groupPages is how many pages a group holds, and groupRawTarget how many bytes of other values.
 	groupPages     = 16
@@ -82,6 +84,21 @@ var decoder = sync.OnceValues(func() (*zstd.Decoder, error) {
 	return zstd.NewReader(nil, zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxMemory(rawMax), zstd.WithDecoderConcurrency(0),
 		zstd.IgnoreChecksum(true))
 })
+
+// decompressFast is decompress for S2.
+func decompressFast(stored []byte, rawLen int, dst []byte) ([]byte, error) {
+	if n, err := s2.DecodedLen(stored); err != nil || n != rawLen {
+		return nil, corruptf("S2 block of %d bytes, want %d: %v", n, rawLen, err)
+	}
+	if cap(dst) < rawLen {
+		dst = make([]byte, rawLen)
+	}
+	out, err := s2.Decode(dst[:rawLen], stored)
+	if err != nil {
+		return nil, corruptf("%v", err)
+	}
+	return out, nil
+}
 
 // decompress returns exactly rawLen bytes, in dst if it is long enough.
 func decompress(stored []byte, rawLen int, dst []byte) ([]byte, error) {
@@ -136,8 +153,8 @@ func CheckHeader(b []byte) error {
 }
 
 func checkVersion(version uint16, kind Kind) error {
-	if version != Version {
-		return fmt.Errorf("%w: version %d, this tarn reads %d: use a newer tarn", ErrVersion, version, Version)
+	if version == 0 || version > Version {
+		return fmt.Errorf("%w: version %d, this tarn reads up to %d: use a newer tarn", ErrVersion, version, Version)
 	}
 	if kind != Image && kind != Delta {
 		return corruptf("kind %d", kind)

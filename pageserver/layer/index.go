@@ -23,6 +23,7 @@ type Group struct {
 	Runs        []Run // blocks, unless Keys
 	Keys        bool  // the keys are in the group
 	Raw         bool  // not compressed
+	Fast        bool  // compressed with S2
 	Count       int   // values
 	Offset      int64 // bytes from the layer's start
 	Length      int   // bytes as stored
@@ -94,9 +95,9 @@ func (d *indexReader) bytes(n int) []byte {
 
 func (d *indexReader) group() (g Group) {
 	flags := d.bytes(1)[0]
-	g.Keys, g.Raw = flags&flagKeys != 0, flags&flagRaw != 0
+	g.Keys, g.Raw, g.Fast = flags&flagKeys != 0, flags&flagRaw != 0, flags&flagFast != 0
 	var err error
-	if g.First, err = key.Decode(d.bytes(key.Size)); err != nil || flags > flagKeys|flagRaw {
+	if g.First, err = key.Decode(d.bytes(key.Size)); err != nil || flags > flagKeys|flagRaw|flagFast || g.Raw && g.Fast {
 		d.bad = true
 	}
 	if g.Keys {
@@ -145,6 +146,9 @@ func (g *Group) append(dst []byte) []byte {
 	}
 	if g.Raw {
 		flags |= flagRaw
+	}
+	if g.Fast {
+		flags |= flagFast
 	}
 	dst = append(append(dst, flags), g.First[:]...)
 	if g.Keys {
@@ -210,8 +214,12 @@ func (g *Group) Decode(stored, dst []byte) (Values, error) {
 	}
 	raw := stored
 	if !g.Raw {
+		unpack := decompress
+		if g.Fast {
+			unpack = decompressFast
+		}
 		var err error
-		if raw, err = decompress(stored, g.RawLength, dst); err != nil {
+		if raw, err = unpack(stored, g.RawLength, dst); err != nil {
 			return Values{}, err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -21,12 +22,19 @@ type entry struct {
 
 func build(t testing.TB, lsn pg.LSN, sequences ...[]entry) []byte {
 	t.Helper()
+	return buildWith(t, lsn, func(int) bool { return false }, sequences...)
+}
+
+// buildWith has the sequences compressed fast that fast is true of.
+func buildWith(t testing.TB, lsn pg.LSN, fast func(sequence int) bool, sequences ...[]entry) []byte {
+	t.Helper()
 	var b bytes.Buffer
 	w, err := NewWriter(&b, Image, lsn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range sequences {
+	for i, s := range sequences {
+		w.SetFast(fast(i))
 		for _, e := range s {
 			if err := w.Add(e.k, e.v); err != nil {
 				t.Fatal(err)
@@ -106,7 +114,13 @@ func sample() (sequences [][]entry, sorted []entry) {
 
 func TestRoundTrip(t *testing.T) {
 	sequences, want := sample()
-	data := build(t, 0x1000, sequences...)
+	for _, fast := range []func(int) bool{func(int) bool { return false }, func(int) bool { return true }, func(i int) bool { return i == 1 }} {
+		testRoundTrip(t, buildWith(t, 0x1000, fast, sequences...), want)
+	}
+}
+
+func testRoundTrip(t *testing.T, data []byte, want []entry) {
+	t.Helper()
 	got, err := read(data)
 	if err != nil {
 		t.Fatal(err)
@@ -162,7 +176,12 @@ func TestOverlapRefused(t *testing.T) {
 func TestEveryByte(t *testing.T) {
 	blocks := []entry{{key.OfBlock(relation(1), 0, 0), page(1)}, {key.OfBlock(relation(1), 0, 5), page(2)},
 		{key.OfBlock(relation(1), 0, key.SizeBlock), []byte{6, 0, 0, 0}}, {key.OfRelation(relation(1)), []byte("x")}}
-	data := build(t, 7, blocks)
+	testEveryByte(t, build(t, 7, blocks))
+	testEveryByte(t, buildWith(t, 7, func(int) bool { return true }, blocks))
+}
+
+func testEveryByte(t *testing.T, data []byte) {
+	t.Helper()
 	for at := range data {
 		for _, flip := range []byte{1, 0x80, 0xFF} {
 			data[at] ^= flip
@@ -184,19 +203,30 @@ func TestNewerVersion(t *testing.T) {
 	data := build(t, 7, []entry{{key.OfControl(), []byte("x")}})
 	data[len(data)-FooterSize+8]++
 	if _, err := read(data); !errors.Is(err, ErrVersion) {
-		t.Errorf("a footer of version 2: %v", err)
+		t.Errorf("a footer of version 3: %v", err)
 	}
 	data = build(t, 7, []entry{{key.OfControl(), []byte("x")}})
 	data[8]++
 	if _, err := read(data); !errors.Is(err, ErrVersion) {
-		t.Errorf("a header of version 2: %v", err)
+		t.Errorf("a header of version 3: %v", err)
+	}
+}
+
+// TestFirstVersion reads what the first version wrote, which had no other compression than zstd.
+func TestFirstVersion(t *testing.T) {
+	data := build(t, 7, []entry{{key.OfControl(), []byte("x")}})
+	footer := data[len(data)-FooterSize:]
+	data[8], footer[8] = 1, 1
+	le.PutUint32(footer[60:], crc32.Checksum(footer[:60], castagnoli))
+	if got, err := read(data); err != nil || len(got) != 1 {
+		t.Errorf("a layer of version 1: %d values, %v", len(got), err)
 	}
 }
 
 // TestGolden pins the parts of the format that do not depend on the compressor.
 func TestGolden(t *testing.T) {
 	data := build(t, 0x16B3740, []entry{{key.OfControl(), []byte("abc")}})
-	wantHeader := "5441524e5047494d" + "0100" + "0100" + "40000000"
+	wantHeader := "5441524e5047494d" + "0200" + "0100" + "40000000"
 	if got := hex.EncodeToString(data[:HeaderSize]); got != wantHeader {
 		t.Errorf("header %s, want %s", got, wantHeader)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/tarn-db/tarn/internal/pg"
@@ -30,6 +31,7 @@ type Writer struct {
 	w      io.Writer
 	enc    *zstd.Encoder
 	kind   Kind
+	fast   bool
 	lsn    pg.LSN
 	offset int64
 	groups []Group
@@ -121,10 +123,14 @@ func (w *Writer) flush() {
 		g.Runs = runsOf(w.keys)
 	}
 	w.raw = append(w.raw, w.body...)
-	w.stored = w.enc.EncodeAll(w.raw, w.stored[:0])
+	if g.Fast = w.fast; g.Fast {
+		w.stored = s2.Encode(w.stored[:cap(w.stored)], w.raw)
+	} else {
+		w.stored = w.enc.EncodeAll(w.raw, w.stored[:0])
+	}
 	out := w.stored
 	if g.Raw = len(out) > len(w.raw)-len(w.raw)/16; g.Raw {
-		out = w.raw
+		out, g.Fast = w.raw, false
 	}
 	g.RawLength = len(w.raw)
 	g.CRC = crc32.Checksum(out, castagnoli)
@@ -158,6 +164,9 @@ func runsOf(keys []key.Key) (runs []Run) {
 	}
 	return runs
 }
+
+// SetFast has the groups to come compressed with S2, which takes a quarter of zstd's time, to write and to read, and up to twice its bytes.
+func (w *Writer) SetFast(fast bool) { w.fast = fast }
 
 // Empty says that nothing has been added yet.
 func (w *Writer) Empty() bool { return len(w.groups) == 0 && len(w.keys) == 0 }
