@@ -24,6 +24,10 @@ func (m *mapper) mapExtension(t PGType, prev *lake.Type) (lake.Type, *codec, err
 		key, value := m.field("key", member(prev, lake.Map, 0)), m.field("value", member(prev, lake.Map, 1))
 		key.Type, value.Type = stringType(), stringType()
 		return lake.Type{Kind: lake.Map, Key: &key, Elem: &value}, hstoreCodec, nil
+	case Func{Library: "cube", Symbol: "cube_in"}:
+		return stringType(), cubeCodec, nil
+	case Func{Library: "ltree", Symbol: "ltree_in"}:
+		return stringType(), ltreeCodec, nil
 	case Func{Library: "vector", Symbol: "vector_in"}:
 		return m.mapVector(prev, vectorCodec)
 	case Func{Library: "vector", Symbol: "halfvec_in"}:

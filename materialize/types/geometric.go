@@ -8,7 +8,7 @@ import (
 // appendFloat prints a float8 with the fewest digits that read back as the same number (float8out with
 // extra_float_digits = 1; thresholds of double_to_shortest_decimal_buf).
 func appendFloat(dst, v []byte) []byte {
-	f := math.Float64frombits(le.Uint64(v))
+	f := float(v)
 	switch {
 	case math.IsNaN(f):
 		return append(dst, "NaN"...)
@@ -30,6 +30,9 @@ func appendFloat(dst, v []byte) []byte {
 	}
 	return strconv.AppendFloat(dst[:start], f, 'f', -1, 64)
 }
+
+// float is a float8.
+func float(v []byte) float64 { return math.Float64frombits(le.Uint64(v)) }
 
 // appendPair prints x,y (pair_encode).
 func appendPair(dst, v []byte) []byte {

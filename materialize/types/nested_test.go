@@ -9,7 +9,7 @@ const nestedSetup = `
 	create domain pairs as pair[]; create domain onepair as pair check ((value).a > 0);
 	create type textrange as range (subtype = text, collation = "C"); create type moodrange as range (subtype = mood);
 	create type pairrange as range (subtype = pair);
-	create extension hstore; create extension citext`
+	create extension hstore; create extension citext; create extension ltree; create extension cube; create extension earthdistance`
 
 // pairText prints a pair as values does.
 const pairText = `case when v is distinct from null then coalesce((v).a::text, 'NULL') || ' ' || coalesce((v).b, 'NULL') end`
@@ -64,5 +64,9 @@ var nestedCases = []typeCase{
 		show: `'{' || coalesce((select string_agg(to_json(key)::text || '=>' || coalesce(to_json(value)::text, 'NULL'), ',' order by o) from each(v) with ordinality u(key, value, o)), '') || '}'`},
 	{sqlType: "hstore[]", iceberg: "list", values: quote(`{"a=>1","",NULL}`), show: `'{"{\"a\"=>\"1\"}","{}",NULL}'`},
 	{sqlType: "citext", iceberg: "string", values: append(quote("Abc", ""), "repeat('Long', 3000)")},
+	{sqlType: "ltree", iceberg: "string", values: append(quote("Top.Science.Astronomy", "", "a", "abcdef", "abcdefg.x", "A_1.b"), "(repeat('level.', 300) || 'last')::ltree", "repeat('x', 250)::ltree")},
+	{sqlType: "ltree[]", iceberg: "list", values: quote("{a.b,NULL}"), show: `'{"a.b",NULL}'`},
+	{sqlType: "cube", iceberg: "string", values: append(quote("(1,2),(3,4.5)", "(1)", "(0,1e300,-1e-9)", "(1,2),(1,2)", "(2),(1)", "(NaN,1),(2,inf)", "()"), "cube(array(select i from generate_series(1, 100) i), array(select 2 * i from generate_series(1, 100) i))")},
+	{sqlType: "earth", iceberg: "string", values: []string{"ll_to_earth(52.5, 13.4)"}},
 	{sqlType: "citext[]", iceberg: "list", values: quote("{Abc,NULL}"), show: `'{"Abc",NULL}'`},
 }

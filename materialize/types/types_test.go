@@ -344,13 +344,13 @@ func typeName(t lake.Type) string {
 func TestLeftOut(t *testing.T) {
 	_, conn := testServer(t, 15)
 	query(t, conn, `create type nothing as (); create type odd as (a int, b regclass); create type oddrange as range (subtype = regclass)`)
-	query(t, conn, `create extension cube`)
+	query(t, conn, `create extension seg;`)
 	// A type of another layout that has the name of an extension's.
 	query(t, conn, `create schema x; create type x.vector; create function x.vector_in(cstring) returns x.vector language internal immutable strict as 'byteain';
 		create function x.vector_out(x.vector) returns cstring language internal immutable strict as 'byteaout';
 		create type x.vector (input = x.vector_in, output = x.vector_out); create domain fake as x.vector`)
 	cat := loadCatalog(t, conn)
-	for _, name := range []string{"nothing", "odd", "odd[]", "oddrange", "fake", "regclass", "regproc", "regtype", "tsquery", "jsonpath", "money", "cube", "aclitem", "pg_node_tree", "record"} {
+	for _, name := range []string{"nothing", "odd", "odd[]", "oddrange", "fake", "regclass", "regproc", "regtype", "tsquery", "jsonpath", "money", "seg", "aclitem", "pg_node_tree", "record"} {
 		var oid pg.OID
 		fmt.Sscan(one(t, conn, "select '"+name+"'::regtype::oid"), &oid)
 		next := 2
