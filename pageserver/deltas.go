@@ -18,10 +18,11 @@ import (
 const (
 	imageEvery    = 64
 	imageEveryMax = 1<<16 - 2
+	deltaBytesMin = memoryMin / 16
 )
 
 // deltaBytes is the size of Timeline.deltas from which on a flush is wanted, bytes. Another log may grow as big while that one is written.
-func (o *Options) deltaBytes() int64 { return o.MemoryBytes / 32 }
+func (o *Options) deltaBytes() int64 { return max(o.MemoryBytes/32, deltaBytesMin) }
 
 // deltasFull says that nothing can be noted before a flush has ended.
 func (t *Timeline) deltasFull() bool {

@@ -32,6 +32,7 @@ type Snapshot struct {
 	wal        *walReader
 	layers     *layerSet      // images of LSNs up to lsn, the newest first
 	deltas     []*layerObject // the newest first
+	next       *layerObject   // the delta layer that begins at lsn; nil: none does
 
 	mu   sync.Mutex
 	rels map[pg.RelFileLocator]*pastRelation
@@ -123,6 +124,8 @@ func newSnapshot(lsn, head, consistent pg.LSN, r *reader, w *walReader, c *conte
 	for _, d := range slices.Backward(c.deltas) {
 		if d.from < lsn {
 			s.deltas = append(s.deltas, d)
+		} else if d.from == lsn {
+			s.next = d
 		}
 	}
 	return s, s.checkDeltas(c.points, head)
@@ -306,19 +309,23 @@ func (s *Snapshot) allSettings(ctx context.Context, d *layerObject) ([]pastSetti
 	return list, nil
 }
 
-// slruSet is which pages of an SLRU existed; ErrNotInDeltas where no delta layer leads.
+// slruSet is which pages of an SLRU existed; ErrNotInDeltas where no delta layer leads or begins.
 func (s *Snapshot) slruSet(ctx context.Context, kind slru.Kind) (set slru.Set, err error) {
-	if len(s.deltas) == 0 {
+	d := s.next // begins with what holds where it begins
+	if len(s.deltas) > 0 {
+		d = s.deltas[0]
+	}
+	if d == nil {
 		return set, fmt.Errorf("%w: which pages of %s exist at %s is not known", ErrNotInDeltas, kind, s.lsn)
 	}
-	settings, err := s.settings(ctx, s.deltas[0], s.lsn)
+	settings, err := s.settings(ctx, d, s.lsn)
 	if err != nil {
 		return set, err
 	}
 	return settings.SLRUs[kind], nil
 }
 
-// SLRUPages lists which pages of an SLRU existed; ErrNotInDeltas where no delta layer leads.
+// SLRUPages lists which pages of an SLRU existed; ErrNotInDeltas where no delta layer leads or begins.
 func (s *Snapshot) SLRUPages(ctx context.Context, kind slru.Kind) ([]slru.Run, error) {
 	set, err := s.slruSet(ctx, kind)
 	return set.Runs(), err

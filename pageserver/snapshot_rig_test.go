@@ -3,14 +3,17 @@ package pageserver
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/pageserver/slru"
 )
 
 // noWAL is an archive that nobody may ask.
@@ -214,5 +217,37 @@ func TestWALBehindHead(t *testing.T) {
 		if err != nil || (again[0] == b) != cached {
 			t.Errorf("the part at %s: %d, then %d, cached should be %v (%v)", start, b, again[0], cached, err)
 		}
+	}
+}
+
+// TestSnapshotWhereHistoryBegins: at its first point nothing leads there any more; which pages of SLRUs exist is then what the delta layer begins with.
+func TestSnapshotWhereHistoryBegins(t *testing.T) {
+	ctx := context.Background()
+	tl := importPages(t, Options{Store: objstore.NewMem(), History: History{Window: time.Hour}, WAL: noWAL{}}, 12)
+	defer tl.Close()
+	clock := time.Now()
+	tl.flusher.now = func() time.Time { clock = clock.Add(10 * time.Minute); return clock } // else the point is thinned out
+	const page = 3
+	apply(t, tl, record(tl, wal.RMClog, 0, 0, binary.LittleEndian.AppendUint32(nil, page)))
+	flush(t, tl)
+	first := tl.ResumeLSN()
+	apply(t, tl, fpi(tl.nextLSN(), 0, testRel, 1, 3))
+	flush(t, tl)
+	f := &tl.flusher
+	c := f.authority.contents
+	c.deltas = c.deltas[1:]
+	if err := f.authority.replace(ctx, f.authority.index, c); err != nil {
+		t.Fatal(err)
+	}
+	s, err := tl.Snapshot(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := tl.SLRUPages(slru.CLOG)
+	if got, err := s.SLRUPages(ctx, slru.CLOG); err != nil || len(want) == 0 || !slices.Equal(got, want) {
+		t.Errorf("%v, %v; want %v", got, err, want)
+	}
+	if ok, err := s.SLRUPage(ctx, slru.CLOG, page, make([]byte, pg.BlockSize)); !ok || err != nil {
+		t.Errorf("page %d: there %v, %v", page, ok, err)
 	}
 }
