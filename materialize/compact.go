@@ -21,8 +21,8 @@ const (
 )
 
 // small says whether a file is one of those that are written again once there are many.
-func (e *Engine) small(f *liveFile) bool {
-	return f.rows < smallFileRows && f.bytes < e.fileBytes/2
+func (e *Engine) small(f *liveFile, copyOnWrite bool) bool {
+	return f.rows < smallFileRows && f.bytes < e.fileBytesOf(copyOnWrite)/2
 }
 
 // pickSmall chooses the small files of a leaf to be written again, once there are many.
@@ -32,7 +32,7 @@ func (e *Engine) small(f *liveFile) bool {
 func (w *tableWork) pickSmall(l *leaf) {
 	var small []*liveFile
 	for f := range l.in.files {
-		if w.e.small(f) {
+		if w.e.small(f, w.plan.format.CopyOnWrite) {
 			small = append(small, f)
 		}
 	}
@@ -51,7 +51,7 @@ func (w *tableWork) pickSmall(l *leaf) {
 func (w *tableWork) pickSparse(l *leaf) {
 	var sparse []*liveFile
 	for f := range l.in.files {
-		if !w.e.small(f) && 2*f.live() < f.rows {
+		if !w.e.small(f, w.plan.format.CopyOnWrite) && 2*f.live() < f.rows {
 			sparse = append(sparse, f)
 		}
 	}
@@ -71,12 +71,12 @@ func (w *tableWork) rewriteFile(f *liveFile) {
 	w.removeData = append(w.removeData, f)
 }
 
-// rangeBlocks is how many blocks of a kept leaf one range examines. Rows of scattered updates lie few to a block: a
-// compaction's ranges are as long as it takes that what comes out is not small again.
-func (w *tableWork) rangeBlocks(lp *leafPlan, blocks int) int {
+// rangeBlocks is how many blocks of a kept leaf one range examines, when files are written again. Rows of scattered updates
+// lie few to a block: ranges are as long as it takes that what comes out is not small again.
+func (w *tableWork) rangeBlocks(lp *leafPlan, blocks int, files map[*liveFile]bool) int {
 	var rows int64
 	for f := range w.old.leaves[lp.Rel].in.files {
-		if w.compact[f] {
+		if files[f] {
 			rows += f.live()
 		}
 	}

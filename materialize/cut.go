@@ -154,7 +154,7 @@ func (c *cut) job(p *tablePlan) *job {
 		return &job{plan: p, table: t, rewrite: true}
 	case p.cols.change == promote:
 		return &job{plan: p, table: t, rewrite: true, promote: true}
-	case p.cols.change == metadata || p.name != t.name || p.format.Version > t.format || t.shared && !p.format.SharedVectors || !sameLeaves(p, t) || c.touched(p):
+	case p.cols.change == metadata || p.name != t.name || p.format.Version > t.format || p.format.CopyOnWrite != t.state.CopyOnWrite || t.shared && !p.format.SharedVectors || !sameLeaves(p, t) || c.touched(p):
 		return &job{plan: p, table: t}
 	}
 	return nil

@@ -101,6 +101,7 @@ type faults struct {
 	ignoreXmin   bool // take a row of the lake for whatever lies at its TID
 	forgetRowIDs bool // a compaction lets its rows have new row ids
 	newPositions bool // a deletion vector has only what its own cut deleted
+	carryDeleted bool // a file that is overwritten keeps the rows it loses
 }
 
 type databasePlan struct {
@@ -300,7 +301,7 @@ func (e *Engine) setStatus(lsn pg.LSN) {
 			for f := range l.in.files {
 				s.Rows += f.live()
 				s.DataFiles++
-				if e.small(f) {
+				if e.small(f, t.state.CopyOnWrite) {
 					s.SmallFiles++
 				}
 				if f.vector != "" {

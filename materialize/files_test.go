@@ -59,7 +59,7 @@ func TestCompaction(t *testing.T) {
 
 // TestScatteredCompaction: files whose rows lie one to a block come out of a compaction as few.
 func TestScatteredCompaction(t *testing.T) {
-	w := &tableWork{e: &Engine{fileBytes: fileBytesMax}, compact: map[*liveFile]bool{}, old: &table{leaves: map[pg.OID]*leaf{}}}
+	w := &tableWork{e: &Engine{fileBytes: fileBytesMax}, plan: &tablePlan{}, compact: map[*liveFile]bool{}, old: &table{leaves: map[pg.OID]*leaf{}}}
 	l := &leaf{in: &membership{files: map[*liveFile]bool{}}}
 	w.old.leaves[0] = l
 	for range smallFilesMax {
@@ -70,7 +70,7 @@ func TestScatteredCompaction(t *testing.T) {
 		t.Fatalf("%d files are compacted", len(w.compact))
 	}
 	const blocks = 320_000
-	per := w.rangeBlocks(&leafPlan{}, blocks)
+	per := w.rangeBlocks(&leafPlan{}, blocks, w.compact)
 	if files := (blocks + per - 1) / per; files > 2 {
 		t.Errorf("%d blocks with one row each are written as %d files", blocks, files)
 	}

@@ -228,9 +228,10 @@ type rig struct {
 	eng   *Engine
 	dir   string
 
-	fileBytes int64 // of the engine, if not 0: 1 makes every file a large one
-	format    int   // Iceberg format version that the configuration wants
-	shared    bool  // deletion vectors share objects
+	fileBytes   int64 // of the engine, if not 0: 1 makes every file a large one
+	format      int   // Iceberg format version that the configuration wants
+	shared      bool  // deletion vectors share objects
+	copyOnWrite bool  // tables have no deletes beside their data files
 }
 
 func newRig(t testing.TB, dir string) *rig {
@@ -251,7 +252,7 @@ func (r *rig) start() {
 	}
 	var err error
 	r.eng, err = New(context.Background(), Options{Store: r.store, Publisher: r.lake, ToastDir: r.dir, MemoryBytes: 64 << 20, Workers: 2,
-		Format: func(lake.TableName) TableFormat { return TableFormat{r.format, r.shared} }})
+		Format: func(lake.TableName) TableFormat { return TableFormat{r.format, r.shared, r.copyOnWrite} }})
 	if err != nil {
 		r.t.Fatal(err)
 	}

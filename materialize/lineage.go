@@ -24,6 +24,7 @@ type TableFormat struct {
 	// SharedVectors has the deletion vectors of a publication share an object. DuckDB 1.5 then misses rows without a word
 	// (docs/ENGINES.md).
 	SharedVectors bool
+	CopyOnWrite   bool // files that lose rows are written again; there are no deletes beside them
 }
 
 func (e *Engine) format(name lake.TableName) TableFormat {
@@ -173,9 +174,11 @@ func (w *tableWork) keepsRowIDs() bool {
 	if w.e.faults.forgetRowIDs {
 		return false
 	}
-	for f := range w.compact {
-		if f.lineage != nil {
-			return true
+	for _, files := range []map[*liveFile]bool{w.compact, w.overwritten} {
+		for f := range files {
+			if f.lineage != nil {
+				return true
+			}
 		}
 	}
 	return false

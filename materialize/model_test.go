@@ -28,6 +28,7 @@ func TestAnyOrder(t *testing.T) {
 		}()
 		r.fileBytes = rapid.SampledFrom([]int64{0, 1}).Draw(rt, "file bytes")
 		r.format = rapid.SampledFrom([]int{0, lake.FormatV3}).Draw(rt, "format")
+		r.copyOnWrite = rapid.Bool().Draw(rt, "copy-on-write")
 		r.start()
 		w := &walker{rt: rt, r: r}
 		rt.Repeat(map[string]func(*rapid.T){
@@ -44,6 +45,7 @@ func TestAnyOrder(t *testing.T) {
 			"restart":  func(*rapid.T) { r.start() },
 			"shared":   func(*rapid.T) { r.shared = !r.shared },
 			"upgrade":  func(*rapid.T) { r.format = lake.FormatV3 },
+			"mode":     func(*rapid.T) { r.copyOnWrite = !r.copyOnWrite; r.start() },
 			"resync":   w.resync,
 			"examined": w.examined,
 		})
@@ -175,6 +177,9 @@ func (w *walker) cut(rt *rapid.T) {
 	}
 	if d := w.r.differs(); d != "" {
 		rt.Fatal(d)
+	}
+	if err := w.r.lake.noDeletes(); w.r.copyOnWrite && err != nil {
+		rt.Fatal(err)
 	}
 	ids, err := w.r.lake.rowIDs(w.r.store)
 	if err != nil {

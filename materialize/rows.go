@@ -206,9 +206,9 @@ func (enc *encoder) row(ctx context.Context, tid pg.TID, t pg.HeapTuple, moved *
 }
 
 func (enc *encoder) start() error {
-	e := enc.w.e
+	size := enc.w.e.fileBytesOf(enc.w.plan.format.CopyOnWrite)
 	out, err := datafile.NewWriter(datafile.Options{
-		Schema: enc.w.plan.cols.schema, TargetBytes: e.fileBytes, RowGroupBytes: e.fileBytes / 2, BatchBytes: e.fileBytes / 2, Clamp: enc.w.plan.policy == types.Clamp,
+		Schema: enc.w.plan.cols.schema, TargetBytes: size, RowGroupBytes: size / 2, BatchBytes: size / 2, Clamp: enc.w.plan.policy == types.Clamp,
 		RowLineage: enc.keeps,
 	}, &enc.buf)
 	if err != nil {

@@ -28,9 +28,10 @@ type tableState struct {
 	// written whole.
 	OutOfRange map[int16]int64 `json:"out_of_range,omitempty"`
 	// Policy is what became of them.
-	Policy  types.OutOfRange `json:"policy,omitempty"`
-	Error   string           `json:"error,omitempty"`    // why the table no longer moves
-	ErrorAt pg.LSN           `json:"error_at,omitempty"` // the last good LSN
+	Policy      types.OutOfRange `json:"policy,omitempty"`
+	CopyOnWrite bool             `json:"copy_on_write,omitempty"`
+	Error       string           `json:"error,omitempty"`    // why the table no longer moves
+	ErrorAt     pg.LSN           `json:"error_at,omitempty"` // the last good LSN
 	// FromPlan: the error came from the catalogs and ends when they change; otherwise only a resync ends it.
 	FromPlan bool `json:"from_plan,omitempty"`
 }

@@ -2,18 +2,15 @@ package materialize
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/materialize/lake"
-	"github.com/tarn-db/tarn/pageserver"
 )
 
 // tableResult is what a cut found to do to a table. apply makes it the engine's view, after it was published.
@@ -56,6 +53,11 @@ func (c *cut) runJob(ctx context.Context, j *job) error {
 	if err := w.encode(ctx); err != nil {
 		return err
 	}
+	if w.plan.format.CopyOnWrite {
+		if err := w.overwrite(ctx); err != nil {
+			return err
+		}
+	}
 	if err := w.findMoved(ctx); err != nil {
 		return err
 	}
@@ -86,6 +88,8 @@ type tableWork struct {
 	copied  []leafPlan // leaves encoded whole
 	gone    []*leaf    // leaves whose rows leave
 	compact map[*liveFile]bool
+	// overwritten files lose rows in a table in copy-on-write mode: those that stay are written again
+	overwritten map[*liveFile]bool
 
 	mu      sync.Mutex
 	added   map[pg.OID][]*liveFile // by leaf
@@ -95,6 +99,7 @@ type tableWork struct {
 	rowsOut int64                         // rows that are no more
 	blocks  int64
 	moved   int64              // rows of compacted files that were written again
+	carried int64              // rows of overwritten files that were
 	done    int64              // blocks copied, for progress
 	beyond  []int64            // by column of the plan: new values that the lake's type cannot hold
 	xmins   map[pg.OID]xminSum // of rows written, by copied leaf that was in the lake already
@@ -110,6 +115,7 @@ type tableWork struct {
 // begin sorts leaves into kept, copied and gone.
 func (w *tableWork) begin() {
 	w.added, w.deletes, w.compact, w.xmins = map[pg.OID][]*liveFile{}, map[*liveFile]*roaring.Bitmap{}, map[*liveFile]bool{}, map[pg.OID]xminSum{}
+	w.overwritten = map[*liveFile]bool{}
 	w.beyond, w.assigned, w.format = make([]int64, len(w.plan.cols.states)), map[string]lake.Lineage{}, max(w.plan.format.Version, lake.FormatV2)
 	if w.old == nil {
 		w.id, w.uuid = lake.TableID{DB: w.plan.key.db, Rel: w.plan.key.rel, Incarnation: w.c.at.LSN}, newUUID()
@@ -125,6 +131,9 @@ func (w *tableWork) begin() {
 			still[lp.Rel] = true
 			w.pickSmall(l)
 			w.pickSparse(l)
+			if w.plan.format.CopyOnWrite {
+				w.pickDeleted(l)
+			}
 		} else {
 			w.copied = append(w.copied, lp)
 		}
@@ -142,174 +151,15 @@ func (w *tableWork) begin() {
 	}
 }
 
-// encode runs all ranges of the table side by side, as many at once over all tables as there are slots.
-func (w *tableWork) encode(ctx context.Context) error {
-	g, gctx := errgroup.WithContext(ctx)
-	run := func(fn func(context.Context) error) {
-		g.Go(func() error {
-			select {
-			case w.e.slots <- struct{}{}:
-			case <-gctx.Done():
-				return gctx.Err()
-			}
-			defer func() { <-w.e.slots }()
-			return fn(gctx)
-		})
-	}
-	sizes := make([]pg.BlockNumber, len(w.copied))
-	var total int64
-	for i := range w.copied {
-		n, _, err := w.e.pages.NBlocks(ctx, w.copied[i].File, pg.MainFork)
-		if err != nil {
-			return pageError(err)
-		}
-		sizes[i], total = n, total+int64(n)
-	}
-	for i, n := range sizes {
-		lp := &w.copied[i]
-		for from := pg.BlockNumber(0); from < n; from += copyBlocks {
-			to := min(n, from+copyBlocks)
-			run(func(ctx context.Context) error {
-				if err := w.copyRange(ctx, lp, from, to); err != nil {
-					return err
-				}
-				w.progress(int64(to-from), total)
-				return nil
-			})
-		}
-	}
-	for i := range w.keep {
-		lp := &w.keep[i]
-		blocks, err := w.changedBlocks(ctx, lp)
-		if err != nil {
-			return errors.Join(err, g.Wait())
-		}
-		for part := range slices.Chunk(blocks, w.rangeBlocks(lp, len(blocks))) {
-			run(func(ctx context.Context) error { return w.diffRange(ctx, lp, part) })
-		}
-	}
-	return g.Wait()
-}
-
-func (w *tableWork) progress(blocks, total int64) {
-	w.mu.Lock()
-	w.done += blocks
-	done := w.done
-	w.mu.Unlock()
-	if w.e.opts.Copying != nil {
-		w.e.opts.Copying(w.plan.name, done, total)
-	}
-}
-
-// changedBlocks are the blocks of a kept leaf to examine: dirty ones, and those with rows in files being compacted.
-func (w *tableWork) changedBlocks(ctx context.Context, lp *leafPlan) ([]uint32, error) {
-	b := roaring.New()
-	if d := w.c.dirty[lp.File]; d != nil {
-		b.Or(d)
-	}
-	for f := range w.old.leaves[lp.Rel].in.files {
-		if !w.compact[f] {
-			continue
-		}
-		set, err := w.e.sets.get(ctx, f.key)
-		if err != nil {
-			return nil, err
-		}
-		set.EachBlock(func(blk pg.BlockNumber) bool { b.Add(uint32(blk)); return true })
-	}
-	return b.ToArray(), nil
-}
-
-// copyRange encodes every visible row of a block range.
-func (w *tableWork) copyRange(ctx context.Context, lp *leafPlan, from, to pg.BlockNumber) error {
-	enc, err := w.newEncoder(ctx, lp)
-	if err != nil {
-		return err
-	}
-	err = w.e.pages.Scan(ctx, lp.File, pg.MainFork, from, to, func(blk pg.BlockNumber, page pg.Page) error {
-		return enc.page(ctx, blk, page, nil)
-	})
-	if err != nil {
-		return pageError(err)
-	}
-	return w.finish(ctx, enc, int64(to-from))
-}
-
-// diffRange compares changed blocks with what the lake holds.
-func (w *tableWork) diffRange(ctx context.Context, lp *leafPlan, blocks []uint32) error {
-	enc, err := w.newEncoder(ctx, lp)
-	if err != nil {
-		return err
-	}
-	in := w.old.leaves[lp.Rel].in
-	var held []member
-	for _, b := range blocks {
-		blk := pg.BlockNumber(b)
-		if held, err = in.block(ctx, blk, held[:0]); err != nil {
-			return err
-		}
-		page, err := w.e.pages.Page(ctx, lp.File, pg.MainFork, blk)
-		if err != nil {
-			return pageError(err)
-		}
-		if err := enc.page(ctx, blk, page, held); err != nil {
-			return pageError(err)
-		}
-	}
-	return w.finish(ctx, enc, int64(len(blocks)))
-}
-
-// finish makes an encoder's files durable and adds what it found to the table's.
-func (w *tableWork) finish(ctx context.Context, enc *encoder, blocks int64) error {
-	if err := enc.seal(ctx); err != nil {
-		return err
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.blocks += blocks
-	w.rowsIn -= enc.moved
-	w.moved += enc.moved
-	w.rowsOut += enc.gone
-	for i, n := range enc.outOfRange {
-		w.beyond[i] += n
-	}
-	if enc.xmins != nil {
-		w.xmins[enc.lp.Rel] = w.xmins[enc.lp.Rel].plus(*enc.xmins)
-	}
-	for _, s := range enc.sealed {
-		w.added[enc.lp.Rel] = append(w.added[enc.lp.Rel], s.live)
-		w.files = append(w.files, s.file)
-		w.rowsIn += s.live.rows
-	}
-	for lf, pos := range enc.deleted {
-		w.rowsOut += int64(pos.GetCardinality())
-		if d := w.deletes[lf]; d != nil {
-			d.Or(pos)
-		} else {
-			w.deletes[lf] = pos
-		}
-	}
-	return nil
-}
-
 // objectKey names a new object of the table; names are never used twice.
 func (w *tableWork) objectKey(what, suffix string) string {
 	return fmt.Sprintf("%s/data/%016X-%s-%s%s", w.id.Root(), uint64(w.c.at.LSN), what, newUUID(), suffix)
 }
 
-// pageError marks an error of reading one relation's pages as the table's own, unless the store or the context failed.
-func pageError(err error) error {
-	var t *tableErr
-	if errors.As(err, &t) || !errors.Is(err, pg.ErrCorrupt) && !errors.Is(err, pageserver.ErrOpaque) {
-		return err
-	}
-	return &tableErr{err}
-}
-
 // result describes the change, and how the engine's view follows it.
 func (w *tableWork) result() *tableResult {
 	w.took = time.Since(w.began)
-	st := tableState{Version: stateVersion, Encoders: encodersVersion, Columns: w.plan.cols.states, LeftOut: w.plan.cols.leftOut, OutOfRange: w.outOfRange(), Policy: w.plan.policy}
+	st := tableState{Version: stateVersion, Encoders: encodersVersion, Columns: w.plan.cols.states, LeftOut: w.plan.cols.leftOut, OutOfRange: w.outOfRange(), Policy: w.plan.policy, CopyOnWrite: w.plan.format.CopyOnWrite}
 	for _, lp := range w.plan.leaves {
 		st.Leaves = append(st.Leaves, lp.leafState)
 	}
@@ -317,6 +167,9 @@ func (w *tableWork) result() *tableResult {
 		ID: w.id, Name: w.plan.name, UUID: w.uuid, Create: w.old == nil, Schema: w.plan.cols.schema, Format: w.format,
 		RemoveDeletes: w.removeDeletes, AddData: w.files, AddDeletes: w.newDeletes, AddVectors: w.newVectors, RowsDeleted: w.rowsOut, SameRows: w.sameRows(), State: encodeState(st),
 		Assigned: func(key string, l lake.Lineage) { w.assigned[key] = l },
+	}
+	if st.CopyOnWrite || w.old != nil && w.old.state.CopyOnWrite {
+		ch.Properties = writeModes(st.CopyOnWrite)
 	}
 	for _, f := range w.removeData {
 		ch.RemoveData = append(ch.RemoveData, f.key)
@@ -333,7 +186,7 @@ func (w *tableWork) result() *tableResult {
 
 // nothing says whether blocks changed but neither rows nor what is said of them.
 func (w *tableWork) nothing(ch lake.TableChange, st tableState) bool {
-	return w.old != nil && !w.rewrite && ch.Name == w.old.name && len(w.gone) == 0 && len(w.copied) == 0 &&
+	return w.old != nil && !w.rewrite && ch.Name == w.old.name && st.CopyOnWrite == w.old.state.CopyOnWrite && len(w.gone) == 0 && len(w.copied) == 0 &&
 		w.format == w.old.format && len(ch.AddData) == 0 && len(ch.AddDeletes) == 0 && len(ch.AddVectors) == 0 && len(ch.RemoveData) == 0 && len(ch.RemoveDeletes) == 0 &&
 		slices.EqualFunc(st.Columns, w.old.state.Columns, func(a, b columnState) bool { return a.equal(&b) }) &&
 		slices.Equal(st.LeftOut, w.old.state.LeftOut) && w.old.state.Error == ""

@@ -14,6 +14,8 @@ type Upkeep struct {
 	WrittenFiles      int64         // data files that came with it, new rows of the same publication included
 	CompactedRows     int64         // rows written again
 	MergedDeleteFiles int64         // delete files that left because all were written again as few, or had nothing left to say
+	OverwrittenFiles  int64         // data files that left because they lost rows, in copy-on-write mode
+	CarriedRows       int64         // rows of theirs that were written again
 	Took              time.Duration // finding and encoding the tables' part of publications that compacted
 }
 
@@ -24,6 +26,8 @@ func (u *Upkeep) Add(o Upkeep) {
 	u.WrittenFiles += o.WrittenFiles
 	u.CompactedRows += o.CompactedRows
 	u.MergedDeleteFiles += o.MergedDeleteFiles
+	u.OverwrittenFiles += o.OverwrittenFiles
+	u.CarriedRows += o.CarriedRows
 	u.Took += o.Took
 }
 
@@ -32,7 +36,7 @@ func (w *tableWork) upkeep() (u Upkeep) {
 	if w.old == nil || len(w.keep) == 0 {
 		return u // a copy of the whole table
 	}
-	u.MergedDeleteFiles = int64(len(w.removeDeletes))
+	u.MergedDeleteFiles, u.OverwrittenFiles, u.CarriedRows = int64(len(w.removeDeletes)), int64(len(w.overwritten)), w.carried
 	if len(w.compact) > 0 {
 		u.Compactions, u.CompactedFiles, u.WrittenFiles, u.CompactedRows, u.Took = 1, int64(len(w.compact)), int64(len(w.files)), w.moved, w.took
 	}

@@ -107,9 +107,9 @@ func (s *snapshot) seal() error {
 func defaultProperties() map[string]string {
 	return map[string]string{
 		"write.format.default":            "parquet",
-		"write.delete.mode":               "merge-on-read",
-		"write.update.mode":               "merge-on-read",
-		"write.merge.mode":                "merge-on-read",
+		lake.DeleteMode:                   "merge-on-read",
+		lake.UpdateMode:                   "merge-on-read",
+		lake.MergeMode:                    "merge-on-read",
 		"write.parquet.compression-codec": "zstd",
 		"gc.enabled":                      "false",
 	}

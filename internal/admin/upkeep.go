@@ -12,6 +12,8 @@ type TableUpkeep struct {
 	MergedDeleteFiles  int64   `json:"merged_delete_files"` // delete files that left because others say the same
 	RewrittenManifests int64   `json:"rewritten_manifests"`
 	ExpiredSnapshots   int64   `json:"expired_snapshots"`
+	OverwrittenFiles   int64   `json:"overwritten_files"` // data files that left because they lost rows, in copy-on-write mode
+	CarriedRows        int64   `json:"carried_rows"`      // rows of theirs that were written again
 }
 
 // Upkeep is that of all tables, and of the store.
@@ -56,6 +58,8 @@ var upkeepCounters = []struct {
 	{desc("tarn_compacted_rows_total", "Rows that were written again."), func(u *Upkeep) float64 { return float64(u.CompactedRows) }},
 	{desc("tarn_compaction_seconds_total", "Time spent on tables' parts of publications that compacted."), func(u *Upkeep) float64 { return u.CompactionSeconds }},
 	{desc("tarn_merged_delete_files_total", "Delete files that left because others say the same."), func(u *Upkeep) float64 { return float64(u.MergedDeleteFiles) }},
+	{desc("tarn_overwritten_files_total", "Data files that left because they lost rows, in copy-on-write mode."), func(u *Upkeep) float64 { return float64(u.OverwrittenFiles) }},
+	{desc("tarn_carried_rows_total", "Rows of such files that were written again."), func(u *Upkeep) float64 { return float64(u.CarriedRows) }},
 	{desc("tarn_rewritten_manifests_total", "Manifests that were read again and written into others."), func(u *Upkeep) float64 { return float64(u.RewrittenManifests) }},
 	{desc("tarn_expired_snapshots_total", "Snapshots that left their tables' metadata."), func(u *Upkeep) float64 { return float64(u.ExpiredSnapshots) }},
 	{desc("tarn_removed_objects_total", "Objects removed that nobody could need any more."), func(u *Upkeep) float64 { return float64(u.RemovedObjects) }},

@@ -19,6 +19,7 @@ type Rule struct {
 	OutOfRange    string             // what becomes of values Iceberg cannot hold: null, clamp or error
 	Numeric       Numeric            // of numerics without a precision that Iceberg's decimal can hold
 	Columns       map[string]Numeric // of numerics in columns, by name
+	CopyOnWrite   bool               // files that lose rows are written again ("write_mode: copy-on-write")
 	VersionHint   bool               // engines may read the table by its folder, without a catalog
 	ByLeaf        bool               // of a partitioned table: each partition is a table of its own ("partitions: leaf")
 
@@ -177,6 +178,10 @@ func (c *Config) setRule(e entry) error {
 	case "partitions":
 		if r.ByLeaf = e.value() == "leaf"; !r.ByLeaf && e.value() != "root" {
 			err = fmt.Errorf("write root for one table under the partitioned table's name, or leaf for one for each partition")
+		}
+	case "write_mode":
+		if r.CopyOnWrite = e.value() == "copy-on-write"; !r.CopyOnWrite && e.value() != "merge-on-read" {
+			err = fmt.Errorf("write merge-on-read for deletes beside the data files, or copy-on-write for data files alone")
 		}
 	case "out_of_range":
 		if r.OutOfRange = e.value(); r.OutOfRange != "null" && r.OutOfRange != "clamp" && r.OutOfRange != "error" {

@@ -74,17 +74,38 @@ func TestRandomPrograms(t *testing.T) {
 		majors = stressMajors(t)
 	}
 	for _, major := range majors {
-		t.Run(fmt.Sprint(major), func(t *testing.T) { runPrograms(t, major, seed) })
+		t.Run(fmt.Sprint(major), func(t *testing.T) { runPrograms(t, major, seed, false) })
 	}
 }
 
-func runPrograms(t *testing.T, major int, seed uint64) {
-	s := &stress{rig: &rig{t: t, journal: demo.NewJournal(), seed: seed}, major: major, ops: sessionOps(major), done: map[string]int{}, refused: map[string]string{}}
+// The same of tables in copy-on-write mode, of both format versions: none ever has deletes beside its data files.
+func TestRandomProgramsCopyOnWrite(t *testing.T) {
+	seed := pgtest.Seed(t)
+	majors := []int{15 + 3*int(seed%2)}
+	if pgtest.Long() || os.Getenv("TARN_STRESS_MAJORS") != "" {
+		majors = stressMajors(t)
+	}
+	for _, major := range majors {
+		t.Run(fmt.Sprint(major), func(t *testing.T) { runPrograms(t, major, seed, true) })
+	}
+}
+
+// overwritten has every table in copy-on-write mode, about half of them in format version 3.
+const overwritten = "{match: \"*.*.*1\", write_mode: copy-on-write, format_version: 3}, {match: \"*.*.*a*\", write_mode: copy-on-write, format_version: 3}, {match: \"*.*.*\", write_mode: copy-on-write}, "
+
+func runPrograms(t *testing.T, major int, seed uint64, copyOnWrite bool) {
+	s := &stress{copyOnWrite: copyOnWrite, rig: &rig{t: t, journal: demo.NewJournal(), seed: seed}, major: major, ops: sessionOps(major), done: map[string]int{}, refused: map[string]string{}}
 	s.rng = rand.New(rand.NewPCG(s.seed, uint64(major)))
 	s.on(s.server(), stressSetup[:1])
+	if copyOnWrite {
+		s.tarn.addRule(overwritten)
+	}
 	s.exec(fmt.Sprintf("CREATE TABLESPACE ts LOCATION '%s'", filepath.Join(filepath.Dir(s.pg.DataDir()), "ts")))
 	s.tarn.startReady()
 	seconds := programSeconds * time.Second
+	if copyOnWrite {
+		seconds /= 2
+	}
 	if os.Getenv("TARN_STRESS_SECONDS") != "" {
 		seconds = stressDuration(t)
 	}
@@ -261,6 +282,11 @@ func (run *programRun) check() error {
 	status, err := run.tarn.client().Status(run.t.Context())
 	if err != nil {
 		return err
+	}
+	for _, table := range status.Tables {
+		if run.copyOnWrite && table.DeleteFiles > 0 {
+			return fmt.Errorf("table %s is in copy-on-write mode and has %d delete files", table.Name, table.DeleteFiles)
+		}
 	}
 	report, err := run.compareDatabase(run.db, status.Tables)
 	if err != nil {

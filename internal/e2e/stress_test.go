@@ -99,7 +99,8 @@ type stress struct {
 	ops   []stressOp
 	rng   *rand.Rand
 	// full_page_writes is or was off since the last checkpoint
-	tearable bool
+	tearable    bool
+	copyOnWrite bool // all tables
 
 	mu      sync.Mutex
 	done    map[string]int    // operations that succeeded, by name

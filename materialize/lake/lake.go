@@ -142,6 +142,13 @@ const (
 	FormatV3 = 3
 )
 
+// Table properties that tell engines how deletes, updates and merges are written: merge-on-read or copy-on-write.
+const (
+	DeleteMode = "write.delete.mode"
+	UpdateMode = "write.update.mode"
+	MergeMode  = "write.merge.mode"
+)
+
 // TableID is what makes a lake table the same table: OIDs and the LSN its creation was first seen at.
 type TableID struct {
 	DB          pg.OID // pg_database.oid

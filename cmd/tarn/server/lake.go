@@ -19,7 +19,7 @@ func (s *Server) readLake(ctx context.Context) error {
 		},
 		Format: func(n lake.TableName) materialize.TableFormat {
 			r := s.cfg.Tables.For(n.Database, n.Namespace, n.Name)
-			return materialize.TableFormat{Version: r.Format(), SharedVectors: r.SharedVectors()}
+			return materialize.TableFormat{Version: r.Format(), SharedVectors: r.SharedVectors(), CopyOnWrite: r.CopyOnWrite}
 		},
 		ByLeaf:   func(n lake.TableName) bool { return s.cfg.Tables.For(n.Database, n.Namespace, n.Name).ByLeaf },
 		ToastDir: filepath.Join(s.cfg.DataDir, "toast"), Fatal: s.fatal, MemoryBytes: s.lakeMemory(), Archive: s.archive, Copying: s.copying(), Logger: s.log,

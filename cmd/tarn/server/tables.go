@@ -41,6 +41,6 @@ func tableUpkeep(u materialize.Upkeep, n catalog.TableUpkeep) admin.TableUpkeep 
 	return admin.TableUpkeep{
 		Compactions: u.Compactions, CompactedFiles: u.CompactedFiles, WrittenFiles: u.WrittenFiles, CompactedRows: u.CompactedRows,
 		CompactionSeconds: u.Took.Seconds(), MergedDeleteFiles: u.MergedDeleteFiles,
-		RewrittenManifests: n.ManifestsRewritten, ExpiredSnapshots: n.SnapshotsExpired,
+		RewrittenManifests: n.ManifestsRewritten, ExpiredSnapshots: n.SnapshotsExpired, OverwrittenFiles: u.OverwrittenFiles, CarriedRows: u.CarriedRows,
 	}
 }
