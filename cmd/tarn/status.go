@@ -77,7 +77,7 @@ func printStatus(w io.Writer, s *admin.Status) error {
 	switch s.State {
 	case admin.StateStreaming:
 		state = paint(text.FgGreen, state)
-	case admin.StateAttaching, admin.StateCopying:
+	case admin.StateAttaching, admin.StateCopying, admin.StateRewinding:
 		state = paint(text.FgYellow, state)
 	default:
 		state = paint(text.FgRed, state)
