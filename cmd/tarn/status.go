@@ -101,6 +101,9 @@ func printStatus(w io.Writer, s *admin.Status) error {
 		}
 		fmt.Fprintf(w, "history    from %s\n", from)
 	}
+	if s.Rewinds != 0 {
+		fmt.Fprintf(w, "rewinds    %d\n", s.Rewinds)
+	}
 	fmt.Fprintf(w, "upkeep     %s\n", upkeep(&s.Upkeep))
 	fmt.Fprintf(w, "memory     %s of %s\n", progress.Format(s.Memory.UsedBytes, progress.Bytes), progress.Format(s.Memory.LimitBytes, progress.Bytes))
 	if c := s.Cache; c.LimitBytes != 0 {

@@ -44,7 +44,7 @@ func (s *Server) rewind(ctx context.Context, ing *ingest.Service, tl *pageserver
 	s.setState(admin.StateRewinding, fork)
 	s.log.Warn("the source's history forked off below what is published: going back", "from_timeline", fork.From, "to_timeline", fork.To, "fork", fork.Fork, "published", s.eng.Published())
 	s.pages.Store(nil)
-	err := errors.New("the store has no pages")
+	err := errNoPages
 	if tl != nil {
 		err = tl.Close()
 	}
@@ -59,7 +59,7 @@ func (s *Server) rewind(ctx context.Context, ing *ingest.Service, tl *pageserver
 		return ctx.Err()
 	case errors.Is(err, lake.ErrFenced), errors.Is(err, pageserver.ErrFenced):
 		return fenced(err)
-	case tl == nil, errors.Is(err, pageserver.ErrBeforeHistory), errors.Is(err, errResyncing):
+	case errors.Is(err, errNoPages), errors.Is(err, errResyncing), errors.Is(err, pageserver.ErrBeforeHistory):
 		return &stopError{admin.StateDiverged, fault.Errorf(fault.Diverged, "%w; it cannot be gone back there (%w): `tarn resync --all` copies the source anew", fork, err)}
 	case errors.Is(err, pg.ErrCorrupt):
 		return &stopError{admin.StateCorrupt, fault.Errorf(fault.Corrupt, "%w; going back there: %w", fork, err)}
@@ -67,8 +67,11 @@ func (s *Server) rewind(ctx context.Context, ing *ingest.Service, tl *pageserver
 	return &rewindError{err}
 }
 
-// errResyncing: rows in the lake are partly those of before a resync, of which pages have no history.
-var errResyncing = errors.New("a resync is not finished")
+var (
+	errNoPages = fault.New(fault.Diverged, "the store has no pages")
+	// errResyncing: rows in the lake are partly those of before a resync, of which pages have no history.
+	errResyncing = fault.New(fault.Diverged, "a resync is not finished")
+)
 
 // rewinding is one try.
 type rewinding struct {
