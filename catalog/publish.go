@@ -126,7 +126,7 @@ func (s *state) admits(p *lake.Publication) error {
 	switch {
 	case p.LSN == 0:
 		return errors.New("a publication needs an LSN")
-	case p.LSN < head.LSN:
+	case p.LSN < head.LSN && p.Timeline <= s.timeline: // else the source was taken back to where its newer timeline forked off
 		return fmt.Errorf("the lake is at %s already", head.LSN)
 	case head.Seq != 0 && p.SystemID != s.systemID:
 		return fmt.Errorf("the lake belongs to the cluster with system identifier %d, this one has %d", s.systemID, p.SystemID)

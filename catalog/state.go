@@ -59,7 +59,7 @@ func restore(cp journal.Checkpoint, history, entries []journal.Entry) (*state, e
 		s.remember(&history[i])
 	}
 	if n := len(s.pubs); cp.HeadSeq != 0 && (n == 0 || s.pubs[n-1].Seq != cp.HeadSeq) {
-		s.pubs = append(s.pubs, Publication{Seq: cp.HeadSeq, LSN: cp.LSN, CommitTime: cp.CommitTime, Time: cp.Time})
+		s.list(Publication{Seq: cp.HeadSeq, LSN: cp.LSN, CommitTime: cp.CommitTime, Time: cp.Time})
 	}
 	for id, t := range s.tables {
 		if len(t.versions) == 0 {
@@ -85,7 +85,7 @@ func (s *state) remember(e *journal.Entry) {
 	if e.Kind != journal.KindPublish {
 		return
 	}
-	s.pubs = append(s.pubs, Publication{Seq: e.Seq, LSN: e.LSN, CommitTime: e.CommitTime, Time: e.Time})
+	s.list(Publication{Seq: e.Seq, LSN: e.LSN, CommitTime: e.CommitTime, Time: e.Time})
 	for i := range e.Tables {
 		rec := &e.Tables[i]
 		t := s.tables[rec.ID()]
@@ -108,6 +108,16 @@ func (s *state) index(database string, id lake.TableID, t *tableState) {
 		s.databases[database] = map[lake.TableID]*tableState{}
 	}
 	s.databases[database][id] = t
+}
+
+// list makes a publication the newest of those that an LSN names. One below others takes the lake back to a fork of the source's
+// history (lake.Publication): LSNs behind it are the newer timeline's from now on, and name what was published on the older one no more.
+func (s *state) list(p Publication) {
+	if n := len(s.pubs); n > 0 && s.pubs[n-1].LSN > p.LSN {
+		n = sort.Search(n, func(i int) bool { return s.pubs[i].LSN > p.LSN })
+		s.pubs = slices.Clone(s.pubs[:n])
+	}
+	s.pubs = append(s.pubs, p)
 }
 
 // apply moves the state one entry on.
@@ -137,7 +147,7 @@ func (s *state) publish(e *journal.Entry) {
 	if e.State != nil {
 		s.blob = e.State
 	}
-	s.pubs = append(s.pubs, Publication{Seq: e.Seq, LSN: e.LSN, CommitTime: e.CommitTime, Time: e.Time})
+	s.list(Publication{Seq: e.Seq, LSN: e.LSN, CommitTime: e.CommitTime, Time: e.Time})
 	// Old names first: a publication may swap two.
 	for i := range e.Tables {
 		if t := s.tables[e.Tables[i].ID()]; t != nil && s.names[t.rec.TableName()] == t {

@@ -80,7 +80,7 @@ func (o *Options) setDefaults() error {
 // State is what the service does about its source.
 type State string
 
-// The states. Promoted ends Run; the last three end the stream until someone acts: WAL that is here already is archived and
+// The states. Promoted and Forked end Run; the last three end the stream until someone acts: WAL that is here already is archived and
 // served on.
 const (
 	Starting     State = "starting"
@@ -88,6 +88,7 @@ const (
 	Reconnecting State = "reconnecting" // the connection was lost, or the server does not answer
 	Refused      State = "refused"      // the server answers and refuses; tried again, slowly
 	Promoted     State = "promoted"     // the source went over to another timeline, which is about to be followed
+	Forked       State = "forked"       // the source went over to another timeline, below what is durable downstream
 	WALGap       State = "wal_gap"      // the server has removed WAL not received yet
 	Diverged     State = "diverged"     // the server's history is not the one received
 	Failed       State = "failed"       // local files cannot be written
@@ -119,6 +120,7 @@ type Service struct {
 	received    atomic.Uint64 // pg.LSN
 	serverFlush atomic.Uint64 // pg.LSN
 	fork        atomic.Uint64 // pg.LSN
+	forked      *ForkError    // what Open has found
 	ackWake     chan struct{} // an acknowledged position may have moved
 	archiveKick chan struct{} // a segment is full
 	tailKick    chan struct{} // the tail is wanted in the store now

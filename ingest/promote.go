@@ -7,6 +7,7 @@ import (
 
 	"github.com/tarn-db/tarn/ingest/receive"
 	"github.com/tarn-db/tarn/ingest/wal"
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 )
 
@@ -22,7 +23,8 @@ func (e *PromotedError) Error() string {
 	return fmt.Sprintf("the source was promoted: timeline %d ended at %s and %d began", e.From, e.Fork, e.To)
 }
 
-// ForkError says that the source was promoted below what is durable downstream.
+// ForkError ends Run: the source was promoted below what is durable downstream. It can be followed once Options.Durable says that
+// nothing behind Fork is any more.
 type ForkError struct {
 	From, To pg.TimelineID
 	Fork     pg.LSN
@@ -32,6 +34,9 @@ type ForkError struct {
 func (e *ForkError) Error() string {
 	return fmt.Sprintf("the source was promoted to timeline %d, which forked from timeline %d at %s, before %s, to where tables or pages are published", e.To, e.From, e.Fork, e.Durable)
 }
+
+// FaultCode implements fault.Coded.
+func (e *ForkError) FaultCode() fault.Code { return fault.Diverged }
 
 // errNotDescended: the server's timeline does not come from the one here.
 var errNotDescended = errors.New("does not continue the WAL here")
@@ -94,6 +99,9 @@ func (s *Service) refuseFormer(info receive.Info) error {
 // durable downstream.
 func (s *Service) Fork() pg.LSN { return pg.LSN(s.fork.Load()) }
 
+// Forked says that Open found the source promoted below what is durable downstream; nil if it did not. Run would end with it.
+func (s *Service) Forked() *ForkError { return s.forked }
+
 // History is how the timeline of the WAL here came about.
 func (s *Service) History() pg.History { return s.archive.History() }
 
@@ -112,6 +120,7 @@ func (s *Service) follow(ctx context.Context) error {
 		err := s.checkTimeline(ctx, s.info)
 		var promoted *PromotedError
 		if !errors.As(err, &promoted) {
+			errors.As(err, &s.forked)
 			return nil
 		}
 		if err := s.goOver(ctx, promoted); err != nil {

@@ -185,7 +185,8 @@ func breakOff(t *testing.T, opt Options, fork pg.LSN) {
 	}
 }
 
-// TestPromotedBelowPublished is diverged, with both LSNs, while it runs and after a start.
+// TestPromotedBelowPublished: Run ends with both LSNs, while it runs and after a start, and once nothing behind the fork is durable any
+// more the promotion is followed like another.
 func TestPromotedBelowPublished(t *testing.T) {
 	srv := startServer(t, keepAll)
 	opt := testOptions(t, srv)
@@ -198,19 +199,36 @@ func TestPromotedBelowPublished(t *testing.T) {
 			t.Fatal(err)
 		}
 		durable.Store(uint64(end))
+		r.stop()
 	})
 	for range 2 {
-		r.eventually("diverged", func() bool { return r.Status().State == Diverged })
-		err := r.Status().LastError
-		var fe *ForkError
-		if !errors.As(err, &fe) || fe.Fork != fork || !strings.Contains(err.Error(), fork.String()) || !strings.Contains(err.Error(), fe.Durable.String()) ||
-			!strings.Contains(err.Error(), "tarn resync --all") || strings.Contains(err.Error(), "\n") || r.Timeline() != 1 {
+		s, err := Open(testCtx(t), opt)
+		if err != nil {
 			t.Fatal(err)
 		}
-		r.stop()
-		r = start(t, opt)
+		err = s.Run(testCtx(t))
+		var fe *ForkError
+		if !errors.As(err, &fe) || fe.Fork != fork || !strings.Contains(err.Error(), fork.String()) || !strings.Contains(err.Error(), fe.Durable.String()) || strings.Contains(err.Error(), "\n") {
+			t.Fatal(err)
+		}
+		if st := s.Status(); st.State != Forked || s.Timeline() != 1 || s.Fork() != fork {
+			t.Fatalf("%+v, timeline %d, fork %s", st, s.Timeline(), s.Fork())
+		}
+		if found := s.Forked(); found == nil || *found != *fe {
+			t.Fatalf("found at the start: %v", found)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		t.Log(err)
 	}
-	t.Log(r.Status().LastError)
+	durable.Store(uint64(fork))
+	f := follow(t, opt)
+	end := insertOne(t, srv)
+	f.now().eventually("followed", func() bool { return f.now().Timeline() == 2 && f.now().CommitLSN() >= end })
+	if f.now().Forked() != nil {
+		t.Fatal(f.now().Forked())
+	}
 }
 
 // TestFormerPrimary: the former primary comes back at the address. It is refused, and gets no slot; the new one is streamed from

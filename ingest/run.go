@@ -21,8 +21,8 @@ const (
 	slotHeld = 75 * time.Second
 )
 
-// Run streams and archives until ctx ends, then returns nil; when the source has been promoted, a *PromotedError. A stream
-// that cannot go on ends, and Status says why; archiving goes on.
+// Run streams and archives until ctx ends, then returns nil; when the source has been promoted, a *PromotedError or a *ForkError. A
+// stream that cannot go on ends, and Status says why; archiving goes on.
 func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -56,7 +56,7 @@ func (s *Service) stream(ctx context.Context) error {
 		}
 		state, err := s.judge(err, time.Since(failing))
 		s.setState(state, err)
-		if state == Promoted {
+		if state == Promoted || state == Forked {
 			return err
 		}
 		if state.ended() {
@@ -78,7 +78,9 @@ func (s *Service) judge(err error, failing time.Duration) (State, error) {
 	switch {
 	case errors.As(err, &promoted):
 		return Promoted, err
-	case errors.As(err, &fork), errors.Is(err, errNotDescended):
+	case errors.As(err, &fork):
+		return Forked, err
+	case errors.Is(err, errNotDescended):
 		return Diverged, fmt.Errorf("%w; tarn resync --all copies the source anew", err)
 	case errors.Is(err, receive.ErrWALGone):
 		return WALGap, fmt.Errorf("%w; tarn resync --all copies the source anew", err)
@@ -161,8 +163,12 @@ func (s *Service) check(ctx context.Context) error {
 	s.mu.Unlock()
 	err = s.checkTimeline(ctx, info)
 	var promoted *PromotedError
-	if errors.As(err, &promoted) {
+	var fork *ForkError
+	switch {
+	case errors.As(err, &promoted):
 		s.fork.Store(uint64(promoted.Fork))
+	case errors.As(err, &fork):
+		s.fork.Store(uint64(fork.Fork))
 	}
 	if err != nil {
 		return err

@@ -132,7 +132,7 @@ func (c *cut) jobs(plans map[pg.OID]databasePlan) []*job {
 
 func (c *cut) job(p *tablePlan) *job {
 	t := c.e.tables[p.key]
-	resync := c.resync["*"] || c.resync[p.name.String()]
+	resync := c.resync["*"] || c.resync[p.name.String()] || c.at.Rewind && c.undone(p, t)
 	if t == nil {
 		if f, ok := c.e.failed[p.key]; ok && !resync && f.still(p.err) {
 			return nil
@@ -290,8 +290,11 @@ func (c *cut) publish(ctx context.Context, jobs []*job) error {
 			failed[j.plan.key] = failure{name: j.plan.name, err: j.err.Error(), at: c.at.LSN, fromPlan: j.plan.err != nil}
 		}
 	}
-	if len(p.Tables) > 0 {
-		st := engineState{Version: stateVersion, Resume: c.at.Resume, LCMonetary: e.lcMonetary, Failed: map[string]string{}}
+	if len(p.Tables) > 0 || c.at.Rewind { // of a lake that is taken back the head moves, whatever it holds
+		st := engineState{Version: stateVersion, Resume: c.at.Resume, LCMonetary: e.lcMonetary, Rewinds: e.Rewinds(), Failed: map[string]string{}}
+		if c.at.Rewind {
+			st.Rewinds++
+		}
 		for _, f := range failed {
 			st.Failed[f.name.String()] = f.err
 		}
@@ -302,7 +305,7 @@ func (c *cut) publish(ctx context.Context, jobs []*job) error {
 		}
 		c.res.Commit, c.res.Published, c.res.Tables = time.Since(began), true, len(p.Tables)
 		e.mu.Lock()
-		e.lsn = c.at.LSN
+		e.lsn, e.rewinds = c.at.LSN, st.Rewinds
 		e.mu.Unlock()
 	} else if err := c.uploads.wait(); err != nil {
 		return err

@@ -89,6 +89,7 @@ type Engine struct {
 
 	mu        sync.Mutex // guards what follows
 	lsn       pg.LSN     // of the last publication
+	rewinds   int        // how often the lake was taken back
 	resync    map[string]bool
 	resyncAll bool
 	status    []TableStatus
@@ -226,6 +227,13 @@ func (e *Engine) Published() pg.LSN {
 	return e.lsn
 }
 
+// Rewinds is how often the lake was taken back to a fork of the source's history.
+func (e *Engine) Rewinds() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.rewinds
+}
+
 // Resync makes the next cut rebuild a table ("db.schema.table") from pages, or all.
 func (e *Engine) Resync(name string, all bool) error {
 	e.mu.Lock()
@@ -332,6 +340,9 @@ type CutPoint struct {
 	Timeline   pg.TimelineID
 	SystemID   uint64
 	CommitTime time.Time // of the last commit at or below LSN
+	// Rewind takes the lake back to LSN, which lies before what is published: there Timeline forked off from the one that was published.
+	// Pages are as of LSN, and dirty are those that changed up to what is published.
+	Rewind bool
 }
 
 // CutResult says what a cut did.

@@ -55,7 +55,7 @@ func (e *Engine) load(ctx context.Context) error {
 	}
 	e.catalogs, e.plans = nil, nil
 	e.mu.Lock()
-	e.lsn = head.LSN
+	e.lsn, e.rewinds = head.LSN, st.Rewinds
 	e.mu.Unlock()
 	e.setStatus(head.LSN)
 	return nil

@@ -111,6 +111,8 @@ type engineState struct {
 	Resume pg.LSN `json:"resume"`
 	// LCMonetary is the source's lc_monetary that money was printed by.
 	LCMonetary string `json:"lc_monetary,omitempty"`
+	// Rewinds counts publications that took the lake back to a fork.
+	Rewinds int `json:"rewinds,omitempty"`
 	// Failed are tables that never came to be in the lake, and why.
 	Failed map[string]string `json:"failed,omitempty"`
 }

@@ -118,7 +118,7 @@ func (w *tableWork) begin() {
 	w.overwritten = map[*liveFile]bool{}
 	w.beyond, w.assigned, w.format = make([]int64, len(w.plan.cols.states)), map[string]lake.Lineage{}, max(w.plan.format.Version, lake.FormatV2)
 	if w.old == nil {
-		w.id, w.uuid = lake.TableID{DB: w.plan.key.db, Rel: w.plan.key.rel, Incarnation: w.c.at.LSN}, newUUID()
+		w.id, w.uuid = lake.TableID{DB: w.plan.key.db, Rel: w.plan.key.rel, Incarnation: w.c.incarnation()}, newUUID()
 		w.copied = w.plan.leaves
 		return
 	}

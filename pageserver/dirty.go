@@ -202,13 +202,7 @@ func (t *Timeline) settle() {
 		return
 	}
 	if t.outcome.Swap(0) == outcomeReturned {
-		for loc, d := range t.taken {
-			if rel := t.rels[loc]; rel != nil && rel.created == d.Created && !rel.opaque {
-				into := t.dirtyOf(rel)
-				into.Blocks.Or(d.Blocks)
-				into.Truncated = into.Truncated || d.Truncated
-			}
-		}
+		t.MarkDirty(t.taken)
 	}
 	t.taken = nil
 }

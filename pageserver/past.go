@@ -86,15 +86,8 @@ func (a *authority) rewind(to Target) error {
 	if err != nil {
 		return err
 	}
-	var layers []*layerObject
-	for _, l := range append(a.layers, a.retired...) {
-		if l.at(p.LSN) {
-			now := *l
-			now.until = 0
-			layers = append(layers, &now)
-		}
-	}
-	a.etag, a.index.point, a.contents = "", p, contents{layers: layers}
+	c, _ := a.back(p, p.LSN)
+	a.etag, a.index.point, a.contents = "", p, contents{layers: c.layers}
 	return nil
 }
 

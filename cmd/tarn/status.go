@@ -77,7 +77,7 @@ func printStatus(w io.Writer, s *admin.Status) error {
 	switch s.State {
 	case admin.StateStreaming:
 		state = paint(text.FgGreen, state)
-	case admin.StateAttaching, admin.StateCopying:
+	case admin.StateAttaching, admin.StateCopying, admin.StateRewinding:
 		state = paint(text.FgYellow, state)
 	default:
 		state = paint(text.FgRed, state)
@@ -100,6 +100,9 @@ func printStatus(w io.Writer, s *admin.Status) error {
 			from += ", " + s.History.Time.Local().Format(time.DateTime)
 		}
 		fmt.Fprintf(w, "history    from %s\n", from)
+	}
+	if s.Rewinds != 0 {
+		fmt.Fprintf(w, "rewinds    %d\n", s.Rewinds)
 	}
 	fmt.Fprintf(w, "upkeep     %s\n", upkeep(&s.Upkeep))
 	fmt.Fprintf(w, "memory     %s of %s\n", progress.Format(s.Memory.UsedBytes, progress.Bytes), progress.Format(s.Memory.LimitBytes, progress.Bytes))

@@ -46,6 +46,7 @@ var (
 	descOpenTx      = desc("tarn_open_transactions", "Transactions open on the source at the last redone record.")
 	descMemoryUsed  = desc("tarn_memory_used_bytes", "Page memory in use.")
 	descMemoryLimit = desc("tarn_memory_limit_bytes", "Page memory allowed.")
+	descRewinds     = desc("tarn_rewinds_total", "How often the lake was taken back to a fork of the source's history.")
 	descCacheHits   = desc("tarn_cache_hits_total", "Blocks of layers and WAL read from the local cache.")
 	descCacheMisses = desc("tarn_cache_misses_total", "Blocks of layers and WAL read from the store.")
 	descCacheEvict  = desc("tarn_cache_evictions_total", "Blocks removed from the cache to make room.")
@@ -116,6 +117,7 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	collectTables(s.Tables, gauge)
 	collectUpkeep(&s, out, gauge)
 	collectCache(s.Cache, out)
+	out <- prometheus.MustNewConstMetric(descRewinds, prometheus.CounterValue, float64(s.Rewinds))
 }
 
 func collectCache(c Cache, out chan<- prometheus.Metric) {

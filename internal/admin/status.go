@@ -17,15 +17,16 @@ type State string
 const (
 	StateAttaching State = "attaching" // looking at the source
 	StateCopying   State = "copying"   // base backup or initial copy
+	StateRewinding State = "rewinding" // the source failed over below what was published: going back to the fork
 	StateStreaming State = "streaming"
 	StateWALGap    State = "wal_gap"  // the source no longer has WAL we need: resync
 	StateCorrupt   State = "corrupt"  // a record or page could not be read
-	StateDiverged  State = "diverged" // the source's history forked below what was published
+	StateDiverged  State = "diverged" // the source's history is another than what was published, and cannot be gone back to
 	StateStopped   State = "stopped"
 )
 
 // States lists every state, for metrics.
-var States = []State{StateAttaching, StateCopying, StateStreaming, StateWALGap, StateCorrupt, StateDiverged, StateStopped}
+var States = []State{StateAttaching, StateCopying, StateRewinding, StateStreaming, StateWALGap, StateCorrupt, StateDiverged, StateStopped}
 
 // TableState is what becomes of one table.
 type TableState string
@@ -55,6 +56,7 @@ type Status struct {
 	PublishedLSN pg.LSN     `json:"published_lsn"`
 
 	History History `json:"history"`
+	Rewinds int     `json:"rewinds"` // how often the lake was taken back to a fork of the source's history
 
 	LagBytes  int64     `json:"lag_bytes"` // source's end of WAL minus published
 	LagMS     int64     `json:"lag_ms"`    // age of the oldest commit that is not published; 0 if there is none

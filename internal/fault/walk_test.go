@@ -106,6 +106,7 @@ var speaking = []string{"cmd/tarn", "cmd/tarn/server", "cmd/tarn/doctor", "inter
 // caught are errors of the speaking packages that end before the user, by file and first word.
 var caught = map[string]string{
 	"cmd/tarn/server/server.go resync asked for": "the pipeline starts over",
+	"cmd/tarn/server/rewind.go taken back":       "the pipeline goes on from there",
 	"cmd/tarn/client.go ":                        "both end in errors that have one: a TLS error, and the usage error that names the file",
 	"internal/demo/client.go rolled back":        "a transaction rolls back on purpose",
 }

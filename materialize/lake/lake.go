@@ -193,7 +193,8 @@ type TableChange struct {
 	Assigned func(key string, l Lineage)
 }
 
-// Publication moves every changed table of the cluster to one LSN in one atomic step.
+// Publication moves every changed table of the cluster to one LSN in one atomic step. Its LSN is not below the head's, unless its
+// Timeline is newer: then the source's history was taken back to where that one forked off.
 type Publication struct {
 	LSN        pg.LSN
 	Timeline   pg.TimelineID

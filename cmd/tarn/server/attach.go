@@ -61,6 +61,11 @@ func (s *Server) attached(ctx context.Context, fresh bool) error {
 		return err
 	}
 	s.setIngest(ing)
+	if fork := ing.Forked(); fork != nil {
+		err := s.rewind(ctx, ing, tl, fork)
+		s.setIngest(nil)
+		return errors.Join(err, ing.Close())
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return ing.Run(gctx) })
 	g.Go(func() error {

@@ -131,16 +131,24 @@ func (s *Server) pipeline(ctx context.Context) (err error) {
 	}
 	for fresh := s.resyncStage() == resyncCopy; ; s.marks.Rewind() {
 		err := s.attached(ctx, fresh)
-		var promoted *ingest.PromotedError
+		var rewinding *rewindError
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.As(err, &promoted):
+		case forked(err) || errors.As(err, &rewinding):
+			if rewinding != nil {
+				s.retrying(err, pause)
+				if !wait() {
+					return ctx.Err()
+				}
+			} else {
+				pause = resyncPauseMin
+			}
 			// What was redone behind the fork is forgotten as a crash forgets it, the engine's part included.
 			if err := s.rereadLake(ctx); err != nil {
 				return err
 			}
-			fresh, followed, pause = s.resyncStage() == resyncCopy, true, resyncPauseMin
+			fresh, followed = s.resyncStage() == resyncCopy, true
 			continue
 		case errors.Is(err, errResync):
 			pause = resyncPauseMin
@@ -175,6 +183,14 @@ func (s *Server) pipeline(ctx context.Context) (err error) {
 		s.log.Info("starting again from a new base backup")
 		fresh, followed = true, false
 	}
+}
+
+// forked says that the source's history has left the one here, or that nothing durable here lies behind the fork any more: attaching
+// anew goes on from there.
+func forked(err error) bool {
+	var promoted *ingest.PromotedError
+	var fork *ingest.ForkError
+	return !isStop(err) && (errors.Is(err, errRewound) || errors.As(err, &promoted) || errors.As(err, &fork))
 }
 
 // How long a resync waits for a source that is away, between tries.

@@ -71,6 +71,9 @@ func (s *Server) Status() admin.Status {
 	if tl := s.pages.Load(); tl != nil {
 		st.History.LSN, st.History.Time = tl.HistoryFrom()
 	}
+	if eng := s.engine(); eng != nil {
+		st.Rewinds = eng.Rewinds()
+	}
 	st.Endpoints = s.endpoints
 	st.SourceLSN = max(st.SourceLSN, st.ReceiveLSN)
 	st.LagBytes = int64(st.SourceLSN - min(st.SourceLSN, max(st.PublishedLSN, s.lakeLSN())))

@@ -1,0 +1,115 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/tarn-db/tarn/internal/demo"
+	"github.com/tarn-db/tarn/internal/pgtest"
+)
+
+// before is what both histories share.
+var before = []string{
+	`CREATE TABLE t (i int, s text)`, `INSERT INTO t SELECT i, 'both' FROM generate_series(1, 3000) i`,
+	`CREATE TABLE big (i int, s text)`, `ALTER TABLE big ALTER s SET STORAGE EXTERNAL`, `INSERT INTO big SELECT i, repeat('both', 3000) FROM generate_series(1, 40) i`,
+	`CREATE TABLE cut AS SELECT i, 'both' s FROM generate_series(1, 1000) i`, `CREATE TABLE short AS SELECT * FROM cut`, `CREATE TABLE away AS SELECT * FROM cut`,
+	`CREATE TABLE moved AS SELECT * FROM cut`, `CREATE TABLE idle AS SELECT * FROM cut`, `CREATE TABLE parts (i int, s text) PARTITION BY LIST (s)`,
+	`CREATE TABLE parts_both PARTITION OF parts FOR VALUES IN ('both')`, `INSERT INTO parts SELECT * FROM cut`,
+	`CREATE TYPE mood AS ENUM ('low', 'high')`, `CREATE TABLE shaped (i int, lost int, n numeric(10,2), m mood, s varchar(10))`,
+	`INSERT INTO shaped SELECT i, i, i, 'low', 'both' FROM generate_series(1, 500) i`,
+	`CREATE TABLE prepared (i int)`,
+}
+
+// undone is what the former primary does behind the fork, all of it published.
+func undone() []string {
+	return []string{
+		`INSERT INTO t SELECT i, 'lost' FROM generate_series(3001, 6000) i`, `UPDATE t SET s = 'lost' WHERE i < 500`, `DELETE FROM t WHERE i % 7 = 0`,
+		`INSERT INTO big SELECT i, repeat('lost', 3000) FROM generate_series(41, 60) i`, `DELETE FROM big WHERE i < 10`, `UPDATE big SET s = repeat('gone', 3000) WHERE i % 5 = 0`,
+		`TRUNCATE cut`, `INSERT INTO cut VALUES (1, 'lost')`, `DELETE FROM short WHERE i > 100`, `VACUUM (FREEZE) short`, `DROP TABLE away`,
+		`VACUUM FULL moved`, `UPDATE moved SET s = 'lost' WHERE i < 10`, `CREATE TABLE made AS SELECT i, 'lost' s FROM generate_series(1, 100) i`,
+		`ALTER TABLE parts DETACH PARTITION parts_both`, `CREATE TABLE parts_lost PARTITION OF parts FOR VALUES IN ('lost')`, `INSERT INTO parts VALUES (1, 'lost')`,
+		`ALTER TABLE shaped DROP lost`, `ALTER TYPE mood RENAME VALUE 'low' TO 'lowest'`, `ALTER TABLE shaped ALTER n TYPE numeric(14,2)`, `ALTER TABLE shaped ADD extra int DEFAULT 7`,
+		`INSERT INTO shaped (i, n, m, s) VALUES (1000, 1, 'high', 'lost')`, `ALTER TABLE shaped RENAME s TO other`,
+		`COMMIT PREPARED 'done'`, `ROLLBACK PREPARED 'undone'`, `VACUUM t`, `INSERT INTO t SELECT i, 'again' FROM generate_series(1, 300) i`, `SELECT pg_switch_wal()`,
+		`INSERT INTO t VALUES (0, 'lost')`,
+	}
+}
+
+// instead is what the new primary does: other rows in the same places, by transactions of the same ids.
+func instead() []string {
+	return []string{
+		`INSERT INTO t SELECT i, 'new' FROM generate_series(3001, 6000) i`, `UPDATE t SET s = 'new' WHERE i < 500`, `DELETE FROM t WHERE i % 11 = 0`,
+		`INSERT INTO big SELECT i, repeat('new!', 3000) FROM generate_series(41, 60) i`, `DELETE FROM big WHERE i < 5`,
+		`CREATE TABLE made AS SELECT i, 'new' s FROM generate_series(1, 150) i`, `UPDATE cut SET s = 'new' WHERE i < 10`, `ALTER TABLE shaped ADD extra text DEFAULT 'x'`,
+		`INSERT INTO shaped (i, m) VALUES (2000, 'low')`, `ROLLBACK PREPARED 'done'`, `COMMIT PREPARED 'undone'`,
+	}
+}
+
+// A standby that lacks what is published is promoted: lake and pages are taken back to the fork and go on with the new primary,
+// row for row, though the same transaction ids and line pointers mean other rows there.
+func TestRewind(t *testing.T) {
+	for _, major := range []int{15, 18} {
+		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			r := newRig(t, major, before)
+			old, standby := r.lagging()
+			r.exec(undone()...)
+			r.mustBeEqual()
+			r.failOver(old, standby)
+			r.mustFollow(2)
+			r.mustBeEqual() // as of the fork, and nothing else
+			r.exec(instead()...)
+			r.mustBeEqual()
+			r.mustBeRewound(1)
+			r.walMustCross(2)
+			r.snapshotsMustSay("t", "1", "2")
+		})
+	}
+}
+
+// lagging publishes all there is, prepares two transactions, and stops a standby that has all of it.
+func (r *rig) lagging() (primary, standby *pgtest.Server) {
+	r.t.Helper()
+	primary = r.pg
+	standby = standbyOf(r.t, primary)
+	r.configure(primary.ReplConnString(database), readWrite(primary, standby))
+	r.tarn.startReady()
+	r.exec(`BEGIN; INSERT INTO prepared VALUES (1); SAVEPOINT s; INSERT INTO prepared VALUES (2); PREPARE TRANSACTION 'done'`, `BEGIN; INSERT INTO prepared VALUES (3); PREPARE TRANSACTION 'undone'`)
+	r.mustBeEqual()
+	end, err := demo.FlushLSN(r.t.Context(), primary)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for sql := fmt.Sprintf(`SELECT (pg_last_wal_replay_lsn() >= '%s')::text`, end); ; time.Sleep(20 * time.Millisecond) {
+		if there, err := standby.QueryText(r.t.Context(), database, sql); err != nil {
+			r.t.Fatal(err)
+		} else if there == "true" {
+			break
+		}
+	}
+	if err := standby.Stop(pgtest.Fast); err != nil {
+		r.t.Fatal(err)
+	}
+	return primary, standby
+}
+
+// failOver ends the primary and promotes the standby.
+func (r *rig) failOver(primary, standby *pgtest.Server) {
+	r.t.Helper()
+	if err := primary.Kill9(); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := standby.Restart(r.t.Context()); err != nil {
+		r.t.Fatal(err)
+	}
+	r.promote(standby)
+}
+
+// mustBeRewound looks at how often the status says that the lake was taken back.
+func (r *rig) mustBeRewound(times int) {
+	r.t.Helper()
+	st, err := r.tarn.client().Status(r.t.Context())
+	if err != nil || st.Rewinds != times {
+		r.t.Fatalf("%d rewinds, want %d, %v", st.Rewinds, times, err)
+	}
+}
