@@ -173,7 +173,7 @@ func (s *Service) positions() (published, archived, committed pg.LSN) {
 	return published, archived, committed
 }
 
-// Base is the first byte of WAL that was ever attached: a base backup whose start lies at or behind it can be redone.
+// Base is the first byte of WAL there is: a base backup whose start lies at or behind it can be redone.
 func (s *Service) Base() pg.LSN { return s.archive.Base().LSN }
 
 // Timeline is the one the WAL here is on.
@@ -193,6 +193,11 @@ func (s *Service) ArchiveTo(ctx context.Context, lsn pg.LSN) error {
 	err := s.archive.ArchiveTo(ctx, lsn)
 	s.noteStore(err)
 	return err
+}
+
+// TrimArchive gives up archived WAL in whole segments before keep, and returns how many objects were deleted.
+func (s *Service) TrimArchive(ctx context.Context, keep pg.LSN) (int, error) {
+	return s.archive.Trim(ctx, keep)
 }
 
 // PublishedMoved tells that Published has a new value, so that the server hears of it soon.

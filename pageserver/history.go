@@ -157,9 +157,13 @@ func (t *Timeline) noteHistory() {
 	t.branches.Store(&branches)
 }
 
-// HistoryFrom is the oldest LSN that can be read again, and the time of the last commit before it, zero if that is not known. WAL
-// from there on is needed. It may be called at any time.
+// HistoryFrom is the oldest LSN that can be read again, and the time of the last commit before it, zero if that is not known. It may be
+// called at any time.
 func (t *Timeline) HistoryFrom() (pg.LSN, time.Time) {
 	p := t.oldest.Load()
 	return max(p.LSN, t.consistent), p.CommitTime
 }
+
+// WALFrom is where the WAL begins that a read of history, or the next Open, may need. It never goes back, but by Rewind. It may be
+// called at any time.
+func (t *Timeline) WALFrom() pg.LSN { return t.oldest.Load().LSN }

@@ -105,6 +105,9 @@ func (a *Archive) fetch(ctx context.Context, lsn pg.LSN, length int64) ([]byte, 
 			return b, err
 		}
 	}
+	if err := a.trimmed(ctx, lsn); err != nil {
+		return nil, err
+	}
 	return nil, &pg.CorruptError{LSN: lsn, What: "the WAL archive has lost the object that held this"}
 }
 

@@ -68,6 +68,7 @@ func (s *Server) attached(ctx context.Context, fresh bool) error {
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return ing.Run(gctx) })
+	g.Go(func() error { s.retain(gctx, ing); return nil })
 	g.Go(func() error {
 		err := s.follow(gctx, ing, tl)
 		if gctx.Err() == nil && receivesOn(err) {
