@@ -15,7 +15,8 @@ const separator = "\x1f"
 const pageSizeMax = 10_000
 
 func noNamespace(name string) error {
-	return notFound("NoSuchNamespaceException", "namespace %q does not exist: a namespace is a schema of the database that has a published table", name)
+	// In the words of Iceberg's own catalogs, which its compatibility kit compares.
+	return notFound("NoSuchNamespaceException", "Namespace does not exist: %s", name)
 }
 
 // existing is the path's namespace, which must exist.
@@ -143,4 +144,10 @@ func (s *server) noView(_ http.ResponseWriter, _ *http.Request, req *request) er
 		return err
 	}
 	return notFound("NoSuchViewException", "view %s.%s does not exist: views of PostgreSQL are not in the lake", namespace, req.vars["view"])
+}
+
+// namespaceIsThere is existing, for a request that is refused if it is.
+func (s *server) namespaceIsThere(_ *http.Request, req *request) error {
+	_, err := s.existing(req)
+	return err
 }

@@ -146,6 +146,11 @@ func TestConfig(t *testing.T) {
 // the reason, not with a server error.
 func TestEndpointsAreTrue(t *testing.T) {
 	c := newClient(t)
+	c.body = `{"source": {"namespace": ["public"], "name": "t00"}, "destination": {"namespace": ["public"], "name": "t01"}}`
+	rename := c.body
+	c.body = "["
+	c.refused(c.do("POST", "/v1/app/tables/rename"), 400, "BadRequestException", "rename a table")
+	c.body = rename
 	list := c.do("GET", "/v1/config?warehouse=app").body["endpoints"].([]any)
 	if len(list) < 15 {
 		t.Fatalf("endpoints: %v", list)

@@ -16,8 +16,9 @@ type route struct {
 	listed   bool // in the config answer's endpoints
 	vends    bool // there only with a Vendor
 	handle   func(w http.ResponseWriter, r *http.Request, req *request) error
-	// refuses says what a writing endpoint would do; it is answered 403 without looking further.
+	// refuses says what a writing endpoint would do: it is answered 403, after looks, if there is one, has found what the request is about.
 	refuses string
+	looks   func(r *http.Request, req *request) error
 	// answers are every status it gives, with the type of error, beside those that any request may get.
 	answers []string
 }
@@ -87,6 +88,10 @@ func (s *server) table() []route {
 	refuse := func(method, template, what string) route {
 		return route{method: method, template: template, listed: true, refuses: what, answers: []string{refused}}
 	}
+	looking := func(rt route, looks func(*http.Request, *request) error, answers ...string) route {
+		rt.looks, rt.answers = looks, append(rt.answers, answers...)
+		return rt
+	}
 	// unlisted endpoints are for clients that ask without looking at the list.
 	unlisted := func(rt route) route {
 		rt.listed = false
@@ -116,12 +121,12 @@ func (s *server) table() []route {
 		read(http.MethodPost, table+"/metrics", s.metrics, "204", badParameter, noTable),
 		refuse(http.MethodPost, namespaces, "create namespaces"),
 		refuse(http.MethodDelete, namespace, "drop namespaces"),
-		refuse(http.MethodPost, namespace+"/properties", "change namespaces"),
+		looking(refuse(http.MethodPost, namespace+"/properties", "change namespaces"), s.namespaceIsThere, noSchema, noWarehouse),
 		refuse(http.MethodPost, tables, "create tables"),
 		refuse(http.MethodPost, table, "take commits to its tables"),
 		refuse(http.MethodDelete, table, "drop tables"),
 		refuse(http.MethodPost, namespace+"/register", "register tables"),
-		refuse(http.MethodPost, "/v1/{prefix}/tables/rename", "rename tables"),
+		looking(refuse(http.MethodPost, "/v1/{prefix}/tables/rename", "rename tables"), s.sourceIsThere, badParameter, noTable, noWarehouse),
 		refuse(http.MethodPost, "/v1/{prefix}/transactions/commit", "take commits to its tables"),
 		// Listing views would cost engines one more request per table.
 		unlisted(read(http.MethodGet, views, s.listViews, "200", badParameter, noSchema)),
@@ -198,6 +203,11 @@ func matchTemplate(template string, segments []string) (map[string]string, bool)
 
 // serve resolves the warehouse and calls the endpoint.
 func (rt *route) serve(w http.ResponseWriter, r *http.Request, req *request) error {
+	if rt.looks != nil {
+		if err := rt.looks(r, req); err != nil {
+			return err
+		}
+	}
 	if rt.refuses != "" {
 		return forbidden(rt.refuses)
 	}

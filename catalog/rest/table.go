@@ -26,7 +26,7 @@ func (s *server) find(req *request) (catalog.TableVersion, error) {
 	}
 	namespace, name := req.vars["namespace"], req.vars["table"]
 	// Also for a namespace that does not exist, as the specification has it.
-	return catalog.TableVersion{}, notFound("NoSuchTableException", "table %s.%s does not exist in database %s at LSN %s", strings.ReplaceAll(namespace, separator, "."), name, req.cut.Database, req.cut.LSN)
+	return catalog.TableVersion{}, notFound("NoSuchTableException", "Table does not exist: %s.%s (in database %s at LSN %s)", strings.ReplaceAll(namespace, separator, "."), name, req.cut.Database, req.cut.LSN)
 }
 
 func (s *server) headTable(w http.ResponseWriter, _ *http.Request, req *request) error {
@@ -158,4 +158,23 @@ func (s *server) metrics(w http.ResponseWriter, r *http.Request, req *request) e
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// renameMax bounds the body of a request to rename, bytes.
+const renameMax = 64 << 10
+
+// sourceIsThere looks for the table that a request wants renamed (RenameTableRequest).
+func (s *server) sourceIsThere(r *http.Request, req *request) error {
+	var body struct {
+		Source struct {
+			Namespace []string `json:"namespace"`
+			Name      string   `json:"name"`
+		} `json:"source"`
+	}
+	if err := json.NewDecoder(io.LimitReader(r.Body, renameMax)).Decode(&body); err != nil {
+		return badRequest("no request to rename a table: %s", err)
+	}
+	req.vars["namespace"], req.vars["table"] = strings.Join(body.Source.Namespace, separator), body.Source.Name
+	_, err := s.find(req)
+	return err
 }
