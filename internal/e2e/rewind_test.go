@@ -1,11 +1,17 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/tarn-db/tarn/internal/demo"
+	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pgtest"
 )
 
@@ -111,5 +117,98 @@ func (r *rig) mustBeRewound(times int) {
 	st, err := r.tarn.client().Status(r.t.Context())
 	if err != nil || st.Rewinds != times {
 		r.t.Fatalf("%d rewinds, want %d, %v", st.Rewinds, times, err)
+	}
+}
+
+// tarn is killed at each step of going back, and the new primary fails over once more below what was published of it: what is
+// undone stays so, and nothing else is.
+func TestRewindKilled(t *testing.T) {
+	r := newRig(t, 15, before)
+	r.tarn.startReady()
+	r.exec(`BEGIN; INSERT INTO prepared VALUES (1); SAVEPOINT s; INSERT INTO prepared VALUES (2); PREPARE TRANSACTION 'done'`, `BEGIN; INSERT INTO prepared VALUES (3); PREPARE TRANSACTION 'undone'`)
+	for round := range 2 {
+		r.mustBeEqual()
+		r.fork(func() {
+			if round == 0 {
+				r.exec(undone()...)
+			} else {
+				r.exec(`UPDATE t SET s = 'lost too'`, `TRUNCATE big`, `DROP TABLE made`, `DELETE FROM shaped WHERE i > 1000`, `INSERT INTO prepared VALUES (9)`)
+			}
+			r.mustBeEqual()
+			if round == 0 {
+				r.tarn.kill9() // pages in the store are those of before the fork
+			} else {
+				r.tarn.stop()
+			}
+		})
+		for _, step := range []string{"scratch", "publication", "pages", "archive"} {
+			r.tarn.killedAfter(step)
+		}
+		r.tarn.startReady()
+		r.mustFollow(pg.TimelineID(round + 2))
+		r.mustBeEqual()
+		if round == 0 {
+			r.exec(instead()...)
+			r.mustBeEqual()
+		}
+		r.mustBeRewound(round + 1)
+	}
+	r.exec(`INSERT INTO t VALUES (1, 'end')`, `DELETE FROM t WHERE i % 2 = 0`, `INSERT INTO big VALUES (1, repeat('end', 5000))`)
+	r.mustBeEqual()
+}
+
+// fork puts the source back to what it is now once do is done, and promotes it: a standby that had all of before and nothing of do.
+func (r *rig) fork(do func()) {
+	r.t.Helper()
+	if err := r.pg.Stop(pgtest.Fast); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := errors.Join(r.pg.Save(), r.pg.Restart(r.t.Context())); err != nil {
+		r.t.Fatal(err)
+	}
+	do()
+	if err := errors.Join(r.pg.Kill9(), r.pg.Restore()); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(r.pg.DataDir(), "standby.signal"), nil, 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.pg.Restart(r.t.Context()); err != nil {
+		r.t.Fatal(err)
+	}
+	r.promote(r.pg)
+}
+
+// killedAfter starts tarn and kills it as soon as a step of going back is durable. Where a start has less left to do it takes none of the
+// former steps again, and is killed once it follows.
+func (tn *tarn) killedAfter(step string) {
+	tn.t.Helper()
+	seen := func() (s [4]string) {
+		index, _ := os.ReadFile(filepath.Join(tn.storeDir(), "timelines", "main", "index.json"))
+		_, scratch := os.Stat(filepath.Join(tn.dataDir(), "rewind"))
+		entries, _ := filepath.Glob(filepath.Join(tn.storeDir(), "catalog", "log", "*"))
+		bases, _ := filepath.Glob(filepath.Join(tn.storeDir(), "wal", "base", "*"))
+		return [4]string{fmt.Sprint(scratch == nil), fmt.Sprint(max(0, len(entries)-1)), string(index), fmt.Sprint(len(bases))}
+	}
+	steps := []string{"scratch", "publication", "pages", "archive"}
+	i := slices.Index(steps, step)
+	from := seen()
+	from[0] = "false"
+	entries, _ := strconv.Atoi(from[1])
+	from[1] = fmt.Sprint(entries + 1) // a start takes an epoch
+	tn.start()
+	now := seen()
+	for deadline := time.Now().Add(time.Minute); now[i] == from[i] || i == 1 && now[1] < from[1]; time.Sleep(200 * time.Microsecond) {
+		if now = seen(); now[3] != from[3] && i < 3 {
+			break // an earlier start was killed later than was meant
+		}
+		if time.Now().After(deadline) || !tn.running() {
+			tn.t.Fatalf("%s: tarn does not get there", step)
+		}
+	}
+	tn.kill9()
+	now = seen()
+	for j := range steps {
+		tn.t.Logf("killed after %s: %s done: %v", step, steps[j], now[j] != from[j])
 	}
 }
