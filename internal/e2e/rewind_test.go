@@ -54,7 +54,7 @@ func instead() []string {
 // row for row, though the same transaction ids and line pointers mean other rows there.
 func TestRewind(t *testing.T) {
 	majors := []int{18}
-	if os.Getenv("TARN_LONG") != "" {
+	if pgtest.Long() {
 		majors = []int{15, 16, 17, 18}
 	}
 	for _, major := range majors {
@@ -128,7 +128,7 @@ func (r *rig) mustBeRewound(times int) {
 // tarn is killed at each step of going back, and the new primary fails over once more below what was published of it: what is
 // undone stays so, and nothing else is.
 func TestRewindKilled(t *testing.T) {
-	if os.Getenv("TARN_LONG") == "" {
+	if !pgtest.Long() {
 		t.Skip("set TARN_LONG to run it: two minutes")
 	}
 	r := newRig(t, 15, before)
