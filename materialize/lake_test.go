@@ -52,7 +52,7 @@ func (p *published0) Publish(_ context.Context, pub lake.Publication) error {
 	if !p.begun {
 		return errors.New("Publish without Begin")
 	}
-	if pub.LSN < p.head.LSN {
+	if pub.LSN < p.head.LSN && pub.Timeline <= p.head.Timeline {
 		return fmt.Errorf("the lake is at %s already", p.head.LSN)
 	}
 	err := p.fail
@@ -129,7 +129,7 @@ func (p *published0) apply(pub lake.Publication) error {
 		names[t.Name] = true
 	}
 	p.tables = next
-	p.head.LSN, p.head.State = pub.LSN, pub.State
+	p.head.LSN, p.head.Timeline, p.head.State = pub.LSN, pub.Timeline, pub.State
 	return nil
 }
 

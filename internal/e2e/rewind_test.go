@@ -1,11 +1,15 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/tarn-db/tarn/internal/demo"
+	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pgtest"
 )
 
@@ -49,13 +53,20 @@ func instead() []string {
 // A standby that lacks what is published is promoted: lake and pages are taken back to the fork and go on with the new primary,
 // row for row, though the same transaction ids and line pointers mean other rows there.
 func TestRewind(t *testing.T) {
-	for _, major := range []int{15, 18} {
+	majors := []int{18}
+	if pgtest.Long() {
+		majors = []int{15, 16, 17, 18}
+	}
+	for _, major := range majors {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
 			r := newRig(t, major, before)
 			old, standby := r.lagging()
 			r.exec(undone()...)
 			r.mustBeEqual()
+			r.tarn.kill9()
 			r.failOver(old, standby)
+			r.tarn.killedAfter("publication")
+			r.tarn.start()
 			r.mustFollow(2)
 			r.mustBeEqual() // as of the fork, and nothing else
 			r.exec(instead()...)
@@ -112,4 +123,107 @@ func (r *rig) mustBeRewound(times int) {
 	if err != nil || st.Rewinds != times {
 		r.t.Fatalf("%d rewinds, want %d, %v", st.Rewinds, times, err)
 	}
+}
+
+// tarn is killed at each step of going back, and the new primary fails over once more below what was published of it: what is
+// undone stays so, and nothing else is.
+func TestRewindKilled(t *testing.T) {
+	if !pgtest.Long() {
+		t.Skip("set TARN_LONG to run it: two minutes")
+	}
+	r := newRig(t, 15, before)
+	r.tarn.startReady()
+	r.exec(`BEGIN; INSERT INTO prepared VALUES (1); SAVEPOINT s; INSERT INTO prepared VALUES (2); PREPARE TRANSACTION 'done'`, `BEGIN; INSERT INTO prepared VALUES (3); PREPARE TRANSACTION 'undone'`)
+	for round, steps := range [][]string{
+		{"scratch", "publication", "archive"}, // tarn was killed: pages in the store are of before the fork
+		{"scratch", "publication", "pages", "archive"},
+	} {
+		r.mustBeEqual()
+		r.fork(func() {
+			if round == 0 {
+				r.exec(undone()...)
+			} else {
+				r.exec(`UPDATE t SET s = 'lost too'`, `TRUNCATE big`, `DROP TABLE made`, `DELETE FROM shaped WHERE i > 1000`, `INSERT INTO prepared VALUES (9)`)
+			}
+			r.mustBeEqual()
+			if round == 0 {
+				r.tarn.kill9()
+			} else {
+				r.tarn.stop()
+			}
+		})
+		for _, step := range steps {
+			r.tarn.killedAfter(step)
+		}
+		r.tarn.startReady()
+		r.mustFollow(pg.TimelineID(round + 2))
+		r.mustBeEqual()
+		if round == 0 {
+			r.exec(instead()...)
+			r.mustBeEqual()
+		}
+		r.mustBeRewound(round + 1)
+	}
+	r.exec(`INSERT INTO t VALUES (1, 'end')`, `DELETE FROM t WHERE i % 2 = 0`, `INSERT INTO big VALUES (1, repeat('end', 5000))`)
+	r.mustBeEqual()
+}
+
+// fork puts the source back to what it is now once do is done, and promotes it: a standby that had all of before and nothing of do.
+func (r *rig) fork(do func()) {
+	r.t.Helper()
+	if err := r.pg.Stop(pgtest.Fast); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := errors.Join(r.pg.Save(), r.pg.Restart(r.t.Context())); err != nil {
+		r.t.Fatal(err)
+	}
+	do()
+	if err := errors.Join(r.pg.Kill9(), r.pg.Restore()); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(r.pg.DataDir(), "standby.signal"), nil, 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.pg.Restart(r.t.Context()); err != nil {
+		r.t.Fatal(err)
+	}
+	r.promote(r.pg)
+}
+
+// killedAfter starts tarn and kills it as soon as a step of going back is durable, or, where an earlier start has come further than it was
+// meant to, once it follows.
+func (tn *tarn) killedAfter(step string) {
+	tn.t.Helper()
+	before := tn.rewindSteps()
+	tn.start()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Microsecond) {
+		if now := tn.rewindSteps(); now.since(before)[step] || now.since(before)["archive"] {
+			break
+		}
+		if time.Now().After(deadline) || !tn.running() {
+			tn.t.Fatalf("%s: tarn does not get there", step)
+		}
+	}
+	tn.kill9()
+	tn.t.Logf("killed after %s, done are %v", step, tn.rewindSteps().since(before))
+}
+
+// rewindSteps is what the steps of going back leave, each when it is durable.
+type rewindSteps struct {
+	scratch       bool // beside the store, before the first
+	entries       int  // of the catalog's log
+	index         string
+	archiveBegins int
+}
+
+func (tn *tarn) rewindSteps() (s rewindSteps) {
+	index, _ := os.ReadFile(filepath.Join(tn.storeDir(), "timelines", "main", "index.json"))
+	entries, _ := filepath.Glob(filepath.Join(tn.storeDir(), "catalog", "log", "*"))
+	bases, _ := filepath.Glob(filepath.Join(tn.storeDir(), "wal", "base", "*"))
+	return rewindSteps{exists(filepath.Join(tn.dataDir(), "rewind")), len(entries), string(index), len(bases)}
+}
+
+// since is the steps taken since before. A start writes one entry of the log for its epoch.
+func (s rewindSteps) since(before rewindSteps) map[string]bool {
+	return map[string]bool{"scratch": s.scratch, "publication": s.entries > before.entries+1, "pages": s.index != before.index, "archive": s.archiveBegins > before.archiveBegins}
 }
