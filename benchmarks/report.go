@@ -73,16 +73,14 @@ func reportRows(path string) (string, error) {
 		if err := json.Unmarshal(raw, &f); err != nil {
 			return "", err
 		}
-		row("initial copy, pages to published Parquet", fmt.Sprintf("%.0f rows/s", f.RowsPerS), ">= 500,000 rows/s")
-		row("initial copy, backup files to published Parquet", fmt.Sprintf("%.0f rows/s", f.WholePerS), "")
-		row("initial copy, `tarn serve` started to published", fmt.Sprintf("%.0f rows/s", f.AttachPerS), "")
+		f.rows(row)
 	case "play":
 		var fs []playFigures
 		if err := json.Unmarshal(raw, &fs); err != nil {
 			return "", err
 		}
 		for _, f := range fs {
-			row("played: "+f.Workload, fmt.Sprintf("%.0f rows/s", f.RowsPerS), fmt.Sprintf(">= %.0f rows/s", f.Target))
+			f.row(row)
 		}
 	case "s3":
 		var f s3Figures
