@@ -1,0 +1,26 @@
+package materialize
+
+import (
+	"context"
+
+	"github.com/tarn-db/tarn/internal/pg"
+)
+
+// spread is how many of a relation's blocks one range has, at most most. Rows with values out of line lie on few of them: with toasted blocks
+// beside them there are as many ranges as there are workers, if there is that much to do, and no more, so that files become no smaller.
+func (w *tableWork) spread(blocks, toasted, most int) int {
+	parts := max(1, min(cap(w.e.slots), (blocks+toasted+most-1)/most))
+	return max(1, min(most, (blocks+parts-1)/parts))
+}
+
+// toasted is how many blocks a leaf's TOAST relation has. What cannot be read of it is for whoever needs a value of it to say.
+func (w *tableWork) toasted(ctx context.Context, lp *leafPlan) (pg.BlockNumber, error) {
+	if lp.toastOID == 0 {
+		return 0, nil
+	}
+	n, _, err := w.e.pages.NBlocks(ctx, lp.toast.File, pg.MainFork)
+	if err = pageError(err); tableError(err) {
+		return 0, nil
+	}
+	return n, err
+}
