@@ -236,7 +236,7 @@ func (m *meter) look() {
 			continue
 		}
 		m.last[pid] = cpu
-		if strings.Contains(processTitle(pid), "walsender") {
+		if isWalsender(pid) {
 			m.senders[pid] = true
 		}
 	}

@@ -5,6 +5,8 @@
 //	go run ./benchmarks play        recorded inserts and updates, at full speed, to published Parquet
 //	go run ./benchmarks freshness   commit to visible in PyIceberg, under pgbench at a fixed rate
 //	go run ./benchmarks s3          commit to published, against an S3 server with latency, by the number of tables
+//	go run ./benchmarks commits     the same over thousands of commits, with what the requests cost
+//	go run ./benchmarks overhead    CPU and WAL of the primary for a transaction, with tarn attached and without
 //	go run ./benchmarks pages       WAL into layers with history, and pages of any LSN out of them
 //	go run ./benchmarks engines     start to a first count(*) in each engine, with requests and bytes at the store
 //	go run ./benchmarks memory      the most memory the server takes when it is given little
@@ -19,10 +21,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime/pprof"
+	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -42,6 +47,9 @@ type options struct {
 	only    string
 
 	workload string // of redo
+	tables   int    // that change: of commits, of freshness
+	commits  int
+	pairs    int
 }
 
 // tarnMemory is what tarn's page store gets, as a server would be given by `memory:`; littleMemory is what the benchmark of
@@ -57,6 +65,8 @@ var benchmarks = map[string]func(context.Context, options) (any, error){
 	"play":      func(ctx context.Context, o options) (any, error) { return playBench(ctx, o) },
 	"memory":    func(ctx context.Context, o options) (any, error) { return memoryBench(ctx, o) },
 	"s3":        func(ctx context.Context, o options) (any, error) { return s3Bench(ctx, o) },
+	"commits":   func(ctx context.Context, o options) (any, error) { return commitsBench(ctx, o) },
+	"overhead":  func(ctx context.Context, o options) (any, error) { return overheadBench(ctx, o) },
 	"pages":     func(ctx context.Context, o options) (any, error) { return pagesBench(ctx, o) },
 	"engines":   func(ctx context.Context, o options) (any, error) { return engineBench(ctx, o) },
 	"fpw":       func(ctx context.Context, o options) (any, error) { return fpwBench(ctx, o) },
@@ -75,7 +85,7 @@ func main() {
 
 func run(ctx context.Context, args []string) (err error) {
 	if len(args) == 0 {
-		return errors.New("say which: redo, copy, play, freshness, memory, s3, pages, engines, fpw or report")
+		return fmt.Errorf("say which: %s or report", strings.Join(slices.Sorted(maps.Keys(benchmarks)), ", "))
 	}
 	name := args[0]
 	if name == "report" {
@@ -124,7 +134,11 @@ func parse(name string, args []string) (options, error) {
 	fs.StringVar(&o.fast, "fast", "/dev/shm/tarn-bench", "folder on tmpfs")
 	fs.IntVar(&o.turns, "turns", 3, "runs of each side, alternating")
 	fs.IntVar(&o.scale, "scale", 0, "scale of pgbench (default 50), or warehouses of TPC-C (default 10)")
-	fs.IntVar(&o.txs, "transactions", 400_000, "recorded transactions of pgbench or TPC-C")
+	txs := 400_000
+	if name == "overhead" {
+		txs = 20_000
+	}
+	fs.IntVar(&o.txs, "transactions", txs, "recorded transactions of pgbench or TPC-C; of each run of overhead")
 	fs.StringVar(&o.workload, "workload", "pgbench", "redo: whose WAL, pgbench's or tpcc")
 	fs.IntVar(&o.rows, "rows", 3_000_000, "rows copied or inserted; updates are of a fifth of it, twice")
 	memory := int64(tarnMemory)
@@ -133,6 +147,9 @@ func parse(name string, args []string) (options, error) {
 	}
 	fs.Int64Var(&o.memory, "memory", memory, "bytes of tarn's page store, or of the server's `memory:`")
 	fs.IntVar(&o.seconds, "seconds", 60, "length of the freshness run, or of each case of fpw")
+	fs.IntVar(&o.tables, "tables", 5, "commits: tables that change in each")
+	fs.IntVar(&o.commits, "commits", 2000, "commits, one after the other")
+	fs.IntVar(&o.pairs, "pairs", 30, "overhead: runs without tarn and with it")
 	fs.IntVar(&o.rate, "rate", 1000, "transactions a second of the freshness run")
 	fs.BoolVar(&o.record, "record", false, "keep the result in benchmarks/results")
 	fs.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the last turn's measured part")

@@ -28,7 +28,7 @@ func writeReport(dir string) error {
 	}
 	var b strings.Builder
 	b.WriteString("\n| what | measured | target | commit | load before | command |\n|---|---|---|---|---|---|\n")
-	for _, name := range []string{"redo", "redo-tpcc", "copy", "play", "freshness", "memory", "s3", "pages", "engines", "fpw"} {
+	for _, name := range []string{"redo", "redo-tpcc", "copy", "play", "freshness", "memory", "s3", "commits", "overhead", "pages", "engines", "fpw"} {
 		rows, err := reportRows(filepath.Join(dir, "results", name+".json"))
 		if os.IsNotExist(err) {
 			continue
@@ -95,6 +95,18 @@ func reportRows(path string) (string, error) {
 			row(fmt.Sprintf("commit to published on S3, %d ms a request, %d tables changed", c.LatencyMS, c.Tables),
 				fmt.Sprintf("p50 %.0f ms, p99 %.0f ms; %.1f requests, %.1f KiB a publication", c.P50, c.P99, c.Requests, c.KiBSent), target)
 		}
+	case "commits":
+		var f commitsFigures
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return "", err
+		}
+		f.rows(row)
+	case "overhead":
+		var f overheadFigures
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return "", err
+		}
+		f.rows(row)
 	case "pages":
 		var f pagesFigures
 		if err := json.Unmarshal(raw, &f); err != nil {
