@@ -29,6 +29,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // options are the flags of every benchmark.
@@ -46,8 +47,9 @@ type options struct {
 	profile string
 	only    string
 
-	workload string // of redo
-	tables   int    // that change: of commits, of freshness
+	workload string // of redo, of freshness
+	interval time.Duration
+	tables   int // that change: of commits, of freshness
 	commits  int
 	pairs    int
 }
@@ -99,7 +101,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	if name == "redo" && o.workload != "pgbench" {
+	if o.workload != "pgbench" && (name == "redo" || name == "freshness") {
 		name += "-" + o.workload
 	}
 	r := newResult(ctx, name, args)
@@ -139,7 +141,7 @@ func parse(name string, args []string) (options, error) {
 		txs = 20_000
 	}
 	fs.IntVar(&o.txs, "transactions", txs, "recorded transactions of pgbench or TPC-C; of each run of overhead")
-	fs.StringVar(&o.workload, "workload", "pgbench", "redo: whose WAL, pgbench's or tpcc")
+	fs.StringVar(&o.workload, "workload", "pgbench", "redo: whose WAL, pgbench's or tpcc; freshness: mixed changes rows of many tables")
 	fs.IntVar(&o.rows, "rows", 3_000_000, "rows copied or inserted; updates are of a fifth of it, twice")
 	memory := int64(tarnMemory)
 	if name == "memory" {
@@ -147,7 +149,12 @@ func parse(name string, args []string) (options, error) {
 	}
 	fs.Int64Var(&o.memory, "memory", memory, "bytes of tarn's page store, or of the server's `memory:`")
 	fs.IntVar(&o.seconds, "seconds", 60, "length of the freshness run, or of each case of fpw")
-	fs.IntVar(&o.tables, "tables", 5, "commits: tables that change in each")
+	fs.DurationVar(&o.interval, "interval", time.Second, "freshness: publish.interval")
+	tables := 5
+	if name == "freshness" {
+		tables = 20
+	}
+	fs.IntVar(&o.tables, "tables", tables, "commits: tables that change in each; freshness: tables of the mixed load")
 	fs.IntVar(&o.commits, "commits", 2000, "commits, one after the other")
 	fs.IntVar(&o.pairs, "pairs", 30, "overhead: runs without tarn and with it")
 	fs.IntVar(&o.rate, "rate", 1000, "transactions a second of the freshness run")

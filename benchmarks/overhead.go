@@ -113,7 +113,7 @@ func (b *overheadBencher) pair(ctx context.Context, i int) (off, on overheadRun,
 			b.detach()
 		}
 		if err == nil {
-			*into, err = b.run(ctx)
+			*into, err = b.run(ctx, i)
 		}
 		if err != nil {
 			return off, on, err
@@ -139,8 +139,9 @@ func (b *overheadBencher) detach() {
 	}
 }
 
-// run measures the load from a checkpoint on, until the walsender has sent what there is.
-func (b *overheadBencher) run(ctx context.Context) (r overheadRun, err error) {
+// run measures the load from a checkpoint on, until the walsender has sent what there is. The seed makes both runs of a pair change the same
+// rows: as many pages go whole into the WAL of either.
+func (b *overheadBencher) run(ctx context.Context, seed int) (r overheadRun, err error) {
 	if err := b.srv.Exec(ctx, "app", "checkpoint"); err != nil {
 		return r, err
 	}
@@ -158,7 +159,7 @@ func (b *overheadBencher) run(ctx context.Context) (r overheadRun, err error) {
 		return r, err
 	}
 	began := time.Now()
-	if err := pgbench(ctx, b.srv, "-n", "-M", "prepared", "-c", fmt.Sprint(overheadClients), "-j", "2", "-t", fmt.Sprint(b.transactions()/overheadClients)); err != nil {
+	if err := pgbench(ctx, b.srv, "-n", "-M", "prepared", "-c", fmt.Sprint(overheadClients), "-j", "2", "-t", fmt.Sprint(b.transactions()/overheadClients), "--random-seed", fmt.Sprint(seed+1)); err != nil {
 		return r, err
 	}
 	r.seconds = seconds(time.Since(began))
