@@ -28,7 +28,7 @@ func writeReport(dir string) error {
 	}
 	var b strings.Builder
 	b.WriteString("\n| what | measured | target | commit | load before | command |\n|---|---|---|---|---|---|\n")
-	for _, name := range []string{"redo", "redo-tpcc", "copy", "play", "freshness", "freshness-mixed", "memory", "s3", "commits", "overhead", "pages", "engines", "fpw"} {
+	for _, name := range []string{"redo", "redo-tpcc", "copy", "play", "freshness", "freshness-mixed", "memory", "s3", "commits", "tpch", "overhead", "soak", "pages", "engines", "fpw"} {
 		rows, err := reportRows(filepath.Join(dir, "results", name+".json"))
 		if os.IsNotExist(err) {
 			continue
@@ -107,6 +107,18 @@ func reportRows(path string) (string, error) {
 			return "", err
 		}
 		f.rows(row)
+	case "soak":
+		var f soakFigures
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return "", err
+		}
+		f.rows(row)
+	case "tpch":
+		var f tpchFigures
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return "", err
+		}
+		f.row(row)
 	case "pages":
 		var f pagesFigures
 		if err := json.Unmarshal(raw, &f); err != nil {
