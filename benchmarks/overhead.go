@@ -243,7 +243,7 @@ func compareRuns(without, with []overheadRun, of func(overheadRun) float64) over
 }
 
 // student975 is the 97.5 % quantile of Student's t with so many degrees of freedom, by its expansion about the normal one (Abramowitz
-// and Stegun, 26.7.5): right to 1 % from 4 degrees on.
+// and Stegun, 26.7.5): right to 0.3 % from 4 degrees on.
 func student975(degrees float64) float64 {
 	const x = 1.959964
 	return x + (x*x*x+x)/(4*degrees) + (5*math.Pow(x, 5)+16*x*x*x+3*x)/(96*degrees*degrees) +

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/tarn-db/tarn/internal/admin"
 )
@@ -53,9 +54,21 @@ func soakBench(ctx context.Context, o options) (*soakFigures, error) {
 		return nil, fmt.Errorf("the soak left no figures: %w: %s", errors.Join(failed, err), text[max(0, len(text)-3000):])
 	}
 	if failed != nil {
-		f.Failure = string(text[max(0, len(text)-2000):])
+		f.Failure = saidBy(string(text), "soak_test.go:")
 	}
 	return f, nil
+}
+
+// saidBy are the lines a test wrote, without the log of its server.
+func saidBy(text, file string) string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, file) {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	said := strings.Join(lines, "\n")
+	return said[max(0, len(said)-3000):]
 }
 
 // rows are the figures' lines in the report.
