@@ -7,9 +7,11 @@ import (
 )
 
 // spread is how many of a relation's blocks one range has, at most most. Rows with values out of line lie on few of them: with toasted blocks
-// beside them there are as many ranges as there are workers, if there is that much to do, and no more, so that files become no smaller.
+// beside them there are as many ranges as there are workers, if each gets enough for a file of its own.
+//
+// Invariant: a range's share of the toasted blocks is a data file's bytes or more, so that what comes out is hardly small, and written again soon.
 func (w *tableWork) spread(blocks, toasted, most int) int {
-	parts := max(1, min(cap(w.e.slots), (blocks+toasted+most-1)/most))
+	parts := max(1, min(cap(w.e.slots), int(int64(toasted)*pg.BlockSize/w.e.fileBytes)))
 	return max(1, min(most, (blocks+parts-1)/parts))
 }
 
