@@ -25,7 +25,7 @@ SLOW_TIMEOUT := 25m
 # Packages whose tests start goroutines of ours; the race detector costs about five times the time.
 RACE := ./ingest ./ingest/raftlog ./ingest/archive ./ingest/receive ./internal/objstore/... ./internal/s3test ./internal/admin/... ./internal/listen ./pageserver/pageapi/... ./pageserver/snapshots ./catalog/journal/...
 
-.PHONY: build test lint generate mutants unit race oracle e2e engines demo bench bench-redo bench-redo-tpcc bench-copy bench-play bench-freshness bench-memory bench-s3 bench-pages bench-engines bench-fpw microbench fuzz corpus verify-corpus setup test-long test-minio clean distclean
+.PHONY: build test lint generate mutants unit race oracle e2e engines demo bench bench-redo bench-redo-tpcc bench-copy bench-play bench-freshness bench-freshness-mixed bench-memory bench-s3 bench-commits bench-tpch bench-overhead bench-soak bench-pages bench-engines bench-fpw microbench fuzz corpus verify-corpus setup test-long test-minio clean distclean
 
 build: bin/tarn
 
@@ -106,13 +106,16 @@ demo: build
 	bin/tarn demo
 
 # What tarn promises, measured against a real server and recorded: benchmarks/README.md
-bench: bench-redo bench-redo-tpcc bench-copy bench-play bench-freshness bench-memory bench-s3 bench-pages bench-engines bench-fpw
+bench: bench-redo bench-redo-tpcc bench-copy bench-play bench-freshness bench-freshness-mixed bench-memory bench-s3 bench-commits bench-tpch bench-overhead bench-soak bench-pages bench-engines bench-fpw
 	go run ./benchmarks report
 
 bench-redo-tpcc:
 	go run ./benchmarks redo -workload tpcc -record
 
-bench-redo bench-copy bench-play bench-freshness bench-memory bench-s3 bench-pages bench-engines bench-fpw: bench-%:
+bench-freshness-mixed:
+	go run ./benchmarks freshness -workload mixed -rate 5000 -interval 500ms -record
+
+bench-redo bench-copy bench-play bench-freshness bench-memory bench-s3 bench-commits bench-tpch bench-overhead bench-soak bench-pages bench-engines bench-fpw: bench-%:
 	go run ./benchmarks $* -record
 
 # The packages' own benchmarks.

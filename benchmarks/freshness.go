@@ -24,30 +24,34 @@ var pollScript []byte
 
 // freshnessFigures are what a reader of the lake sees while the primary is busy. Times are in milliseconds.
 type freshnessFigures struct {
+	Load     string `json:"load"`
+	Interval string `json:"publish_interval"`
+
 	Rate    int     `json:"rate_tps"`
 	TPS     float64 `json:"tps"` // that pgbench reached
 	Seconds int     `json:"seconds"`
 
-	Samples int     `json:"samples"` // heartbeats, 20 a second
-	P50     float64 `json:"p50_ms"`
-	P90     float64 `json:"p90_ms"`
-	P99     float64 `json:"p99_ms"`
-	Max     float64 `json:"max_ms"`
-	Target  float64 `json:"target_p99_ms"`
-	Polls   int     `json:"polls"`
-	PollP50 float64 `json:"poll_p50_ms"` // of one load_table and scan
-	TarnP50 float64 `json:"tarn_p50_ms"` // as tarn measures itself: commit to published
-	TarnP99 float64 `json:"tarn_p99_ms"`
-	Pubs    int     `json:"publications"`
-	Unseen  int     `json:"unseen"` // heartbeats committed but never seen by the reader
-	TarnCPU float64 `json:"tarn_cpu_s"`
-	ReadCPU float64 `json:"reader_cpu_s"`
-	PgCPU   float64 `json:"primary_cpu_s"`           // with tarn attached
-	PgAlone float64 `json:"primary_alone_cpu_s"`     // the same load for the same time without
-	PgSend  float64 `json:"primary_walsender_cpu_s"` // of PgCPU
-	Memory  int64   `json:"memory_mib"`              // memory: of tarn.yaml
-	RSS     []int64 `json:"rss_mib"`                 // ten times over the run
-	PeakMiB int64   `json:"peak_rss_mib"`
+	Samples  int     `json:"samples"` // heartbeats, 20 a second
+	P50      float64 `json:"p50_ms"`
+	P90      float64 `json:"p90_ms"`
+	P99      float64 `json:"p99_ms"`
+	Max      float64 `json:"max_ms"`
+	Target   float64 `json:"target_p99_ms"`
+	Target50 float64 `json:"target_p50_ms,omitempty"`
+	Polls    int     `json:"polls"`
+	PollP50  float64 `json:"poll_p50_ms"` // of one load_table and scan
+	TarnP50  float64 `json:"tarn_p50_ms"` // as tarn measures itself: commit to published
+	TarnP99  float64 `json:"tarn_p99_ms"`
+	Pubs     int     `json:"publications"`
+	Unseen   int     `json:"unseen"` // heartbeats committed but never seen by the reader
+	TarnCPU  float64 `json:"tarn_cpu_s"`
+	ReadCPU  float64 `json:"reader_cpu_s"`
+	PgCPU    float64 `json:"primary_cpu_s"`           // with tarn attached
+	PgAlone  float64 `json:"primary_alone_cpu_s"`     // the same load for the same time without
+	PgSend   float64 `json:"primary_walsender_cpu_s"` // of PgCPU
+	Memory   int64   `json:"memory_mib"`              // memory: of tarn.yaml
+	RSS      []int64 `json:"rss_mib"`                 // ten times over the run
+	PeakMiB  int64   `json:"peak_rss_mib"`
 }
 
 const heartbeats = "create table heartbeats (id bigint, at timestamptz)"
@@ -61,13 +65,18 @@ func freshnessSpec(scale int) spec {
 
 // freshnessBench runs pgbench at a fixed rate, first without tarn and then with it and a PyIceberg that polls.
 func freshnessBench(ctx context.Context, o options) (f *freshnessFigures, err error) {
-	sc, err := newScene(ctx, o, "fresh", freshnessSpec(o.scale))
+	f = &freshnessFigures{Load: "TPC-B", Interval: o.interval.String(), Rate: o.rate, Seconds: o.seconds, Target: 1500, Memory: o.memory >> 20}
+	made := freshnessSpec(o.scale)
+	if o.workload == "mixed" {
+		made = mixedSpec(o.tables)
+		f.Load, f.Target50, f.Target = fmt.Sprintf("mixed on %d tables", o.tables), 600, 1200
+	}
+	sc, err := newScene(ctx, o, "fresh", made)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, sc.close()) }()
 	srv := sc.srv
-	f = &freshnessFigures{Rate: o.rate, Seconds: o.seconds, Target: 1500, Memory: o.memory >> 20}
 
 	say("pgbench alone")
 	load := newLoad(srv, o)
@@ -76,7 +85,7 @@ func freshnessBench(ctx context.Context, o options) (f *freshnessFigures, err er
 	}
 	f.PgAlone = seconds(load.serverCPU)
 
-	t, err := sc.attach(ctx, o.memory)
+	t, err := sc.attach(ctx, o.memory, fmt.Sprintf("publish: {interval: %s}\n", o.interval))
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +152,7 @@ func (f *freshnessFigures) attach(ctx context.Context, srv *pgtest.Server, t *ta
 	return t.awaitPublished(ctx, lsn, 10*time.Minute)
 }
 
-// load is pgbench's TPC-B at a rate, and beside it a heartbeat.
+// load is pgbench at a rate, and beside it a heartbeat.
 type load struct {
 	srv       *pgtest.Server
 	o         options
@@ -157,11 +166,23 @@ func newLoad(srv *pgtest.Server, o options) *load { return &load{srv: srv, o: o}
 
 // run keeps the load up for the time asked and calls sample ten times over it.
 func (l *load) run(ctx context.Context, sample func()) error {
-	script := filepath.Join(os.TempDir(), fmt.Sprintf("tarn-bench-beat-%d.sql", os.Getpid()))
+	scripts, err := os.MkdirTemp("", "tarn-bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(scripts)
+	script := filepath.Join(scripts, "beat.sql")
 	if err := os.WriteFile(script, []byte(beat), 0o644); err != nil {
 		return err
 	}
-	defer os.Remove(script)
+	work := []string{"-c", "8", "-j", "2", "-R", fmt.Sprint(l.o.rate)}
+	if l.o.workload == "mixed" {
+		more, err := mixedScripts(scripts, l.o.tables)
+		if err != nil {
+			return err
+		}
+		work = append(work, more...)
+	}
 	if err := l.srv.Exec(ctx, "app", "checkpoint"); err != nil {
 		return err
 	}
@@ -183,7 +204,7 @@ func (l *load) run(ctx context.Context, sample func()) error {
 	}
 	meter := meterServer(l.srv)
 	l.began = time.Now()
-	main := run("-c", "8", "-j", "2", "-R", fmt.Sprint(l.o.rate))
+	main := run(work...)
 	hearts := run("-c", "1", "-R", "20", "-f", script)
 	for range 10 {
 		// The backends end with pgbench, and their times with them.
@@ -209,48 +230,6 @@ func (l *load) run(ctx context.Context, sample func()) error {
 	_, err = fmt.Sscan(rest, &l.tps)
 	l.tps = round(l.tps, 1)
 	return err
-}
-
-// meter sums up the CPU time of a server's processes, those that end on the way as they were last seen.
-type meter struct {
-	pid     int
-	first   map[int]time.Duration
-	last    map[int]time.Duration
-	senders map[int]bool
-}
-
-func meterServer(srv *pgtest.Server) *meter {
-	text := firstLine(filepath.Join(srv.DataDir(), "postmaster.pid"))
-	m := &meter{first: map[int]time.Duration{}, last: map[int]time.Duration{}, senders: map[int]bool{}}
-	_, _ = fmt.Sscan(text, &m.pid)
-	m.look()
-	m.first = m.last
-	m.last = map[int]time.Duration{}
-	return m
-}
-
-func (m *meter) look() {
-	for _, pid := range descendants(m.pid) {
-		cpu, err := processCPU(pid)
-		if err != nil {
-			continue
-		}
-		m.last[pid] = cpu
-		if strings.Contains(processTitle(pid), "walsender") {
-			m.senders[pid] = true
-		}
-	}
-}
-
-func (m *meter) used() (all, senders time.Duration) {
-	m.look()
-	for pid, cpu := range m.last {
-		all += cpu - m.first[pid]
-		if m.senders[pid] {
-			senders += cpu - m.first[pid]
-		}
-	}
-	return all, senders
 }
 
 // poll is one answer the reader got: the newest heartbeat it saw, and when it asked and had the answer (Unix seconds).
@@ -365,4 +344,15 @@ func (f *freshnessFigures) measure(polls []poll, committed map[int64]float64) {
 	f.PollP50 = round(quantile(durations, 0.5), 1)
 	f.P50, f.P90, f.P99 = round(quantile(delays, 0.5), 1), round(quantile(delays, 0.9), 1), round(quantile(delays, 0.99), 1)
 	f.Max = round(quantile(delays, 1), 1)
+}
+
+// rows are the figures' lines in the report.
+func (f *freshnessFigures) rows(row func(what, measured, target string)) {
+	what, target := fmt.Sprintf("commit to visible in PyIceberg at %.0f tps", f.TPS), fmt.Sprintf("p99 <= %.0f ms", f.Target)
+	if f.Target50 > 0 {
+		what += fmt.Sprintf(", %s, published every %s", f.Load, f.Interval)
+		target = fmt.Sprintf("p50 <= %.0f ms, %s", f.Target50, target)
+	}
+	row(what, fmt.Sprintf("p50 %.0f ms, p99 %.0f ms", f.P50, f.P99), target)
+	row("memory of `tarn serve` under that load", fmt.Sprintf("peak %d MiB with memory: %d MiB", f.PeakMiB, f.Memory), "bounded")
 }

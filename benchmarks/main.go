@@ -5,6 +5,10 @@
 //	go run ./benchmarks play        recorded inserts and updates, at full speed, to published Parquet
 //	go run ./benchmarks freshness   commit to visible in PyIceberg, under pgbench at a fixed rate
 //	go run ./benchmarks s3          commit to published, against an S3 server with latency, by the number of tables
+//	go run ./benchmarks commits     the same over thousands of commits, with what the requests cost
+//	go run ./benchmarks overhead    CPU and WAL of the primary for a transaction, with tarn attached and without
+//	go run ./benchmarks soak        what must not grow while writers write at full speed, for -seconds
+//	go run ./benchmarks tpch        TPC-H's queries by DuckDB after -seconds of changes, and on freshly written Parquet
 //	go run ./benchmarks pages       WAL into layers with history, and pages of any LSN out of them
 //	go run ./benchmarks engines     start to a first count(*) in each engine, with requests and bytes at the store
 //	go run ./benchmarks memory      the most memory the server takes when it is given little
@@ -17,38 +21,14 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime/pprof"
+	"slices"
+	"strings"
 	"syscall"
-)
-
-// options are the flags of every benchmark.
-type options struct {
-	dir     string // recordings; kept from one run to the next
-	fast    string // a folder on tmpfs, for the standby and for what it is compared with
-	turns   int
-	scale   int // of pgbench; warehouses of TPC-C
-	txs     int // recorded transactions
-	rows    int // of the narrow table
-	memory  int64
-	seconds int
-	rate    int
-	record  bool
-	profile string
-	only    string
-
-	workload string // of redo
-}
-
-// tarnMemory is what tarn's page store gets, as a server would be given by `memory:`; littleMemory is what the benchmark of
-// memory gives the server.
-const (
-	tarnMemory   = 2 << 30
-	littleMemory = 256 << 20
 )
 
 var benchmarks = map[string]func(context.Context, options) (any, error){
@@ -57,6 +37,10 @@ var benchmarks = map[string]func(context.Context, options) (any, error){
 	"play":      func(ctx context.Context, o options) (any, error) { return playBench(ctx, o) },
 	"memory":    func(ctx context.Context, o options) (any, error) { return memoryBench(ctx, o) },
 	"s3":        func(ctx context.Context, o options) (any, error) { return s3Bench(ctx, o) },
+	"commits":   func(ctx context.Context, o options) (any, error) { return commitsBench(ctx, o) },
+	"overhead":  func(ctx context.Context, o options) (any, error) { return overheadBench(ctx, o) },
+	"soak":      func(ctx context.Context, o options) (any, error) { return soakBench(ctx, o) },
+	"tpch":      func(ctx context.Context, o options) (any, error) { return tpchBench(ctx, o) },
 	"pages":     func(ctx context.Context, o options) (any, error) { return pagesBench(ctx, o) },
 	"engines":   func(ctx context.Context, o options) (any, error) { return engineBench(ctx, o) },
 	"fpw":       func(ctx context.Context, o options) (any, error) { return fpwBench(ctx, o) },
@@ -75,7 +59,7 @@ func main() {
 
 func run(ctx context.Context, args []string) (err error) {
 	if len(args) == 0 {
-		return errors.New("say which: redo, copy, play, freshness, memory, s3, pages, engines, fpw or report")
+		return fmt.Errorf("say which: %s or report", strings.Join(slices.Sorted(maps.Keys(benchmarks)), ", "))
 	}
 	name := args[0]
 	if name == "report" {
@@ -89,7 +73,7 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	if name == "redo" && o.workload != "pgbench" {
+	if o.workload != "pgbench" && (name == "redo" || name == "freshness") {
 		name += "-" + o.workload
 	}
 	r := newResult(ctx, name, args)
@@ -115,48 +99,4 @@ func (o options) startProfile() (stop func(), err error) {
 		pprof.StopCPUProfile()
 		_ = f.Close()
 	}, nil
-}
-
-func parse(name string, args []string) (options, error) {
-	var o options
-	fs := flag.NewFlagSet(name, flag.ContinueOnError)
-	fs.StringVar(&o.dir, "dir", filepath.Join(os.TempDir(), "tarn-bench"), "folder of recordings and scratch")
-	fs.StringVar(&o.fast, "fast", "/dev/shm/tarn-bench", "folder on tmpfs")
-	fs.IntVar(&o.turns, "turns", 3, "runs of each side, alternating")
-	fs.IntVar(&o.scale, "scale", 0, "scale of pgbench (default 50), or warehouses of TPC-C (default 10)")
-	fs.IntVar(&o.txs, "transactions", 400_000, "recorded transactions of pgbench or TPC-C")
-	fs.StringVar(&o.workload, "workload", "pgbench", "redo: whose WAL, pgbench's or tpcc")
-	fs.IntVar(&o.rows, "rows", 3_000_000, "rows copied or inserted; updates are of a fifth of it, twice")
-	memory := int64(tarnMemory)
-	if name == "memory" {
-		memory = littleMemory
-	}
-	fs.Int64Var(&o.memory, "memory", memory, "bytes of tarn's page store, or of the server's `memory:`")
-	fs.IntVar(&o.seconds, "seconds", 60, "length of the freshness run, or of each case of fpw")
-	fs.IntVar(&o.rate, "rate", 1000, "transactions a second of the freshness run")
-	fs.BoolVar(&o.record, "record", false, "keep the result in benchmarks/results")
-	fs.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of the last turn's measured part")
-	fs.StringVar(&o.only, "only", "", "play: insert, copy or update alone; redo: tarn, without the standby")
-	if err := fs.Parse(args); err != nil {
-		return o, err
-	}
-	if o.scale == 0 {
-		if o.scale = 50; o.workload == "tpcc" || name == "fpw" {
-			o.scale = 10
-		}
-	}
-	if fs.NArg() > 0 {
-		return o, fmt.Errorf("unknown argument %q", fs.Arg(0))
-	}
-	for _, dir := range []*string{&o.dir, &o.fast} {
-		abs, err := filepath.Abs(*dir)
-		if err != nil {
-			return o, err
-		}
-		*dir = abs
-		if err := os.MkdirAll(abs, 0o755); err != nil {
-			return o, err
-		}
-	}
-	return o, nil
 }

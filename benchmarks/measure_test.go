@@ -79,3 +79,76 @@ func TestReport(t *testing.T) {
 		t.Errorf("the old report is still there:\n%s", got)
 	}
 }
+
+// TestStudent: the quantiles as tables have them.
+func TestStudent(t *testing.T) {
+	for degrees, want := range map[float64]float64{4: 2.776, 9: 2.262, 29: 2.045, 99: 1.984} {
+		if got := student975(degrees); got < want*0.997 || got > want*1.003 {
+			t.Errorf("%v degrees: %.4f, want %.3f", degrees, got, want)
+		}
+	}
+}
+
+// TestCompareRuns: the pairs' own differences count, not those between pairs, which are of the machine.
+func TestCompareRuns(t *testing.T) {
+	var without, with []overheadRun
+	for i, more := range []float64{1.01, 1.03, 1.02, 1.01, 1.03} {
+		base := float64(100 * (i + 1)) // the machine is slower every time
+		without, with = append(without, overheadRun{cpu: base}), append(with, overheadRun{cpu: base * more})
+	}
+	p := compareRuns(without, with, func(r overheadRun) float64 { return r.cpu })
+	if p.Without != 300 || p.Percent != 2 || p.Low != 0.76 || p.High != 3.24 { // 2 +- 2.776 * 1 / sqrt(5)
+		t.Errorf("%+v", p)
+	}
+}
+
+// TestCommitSums: the first window is left out, growth is of the second half, and requests are priced by their methods.
+func TestCommitSums(t *testing.T) {
+	var f commitsFigures
+	for i, p50 := range []float64{90, 10, 10, 10, 10, 15, 15, 15, 15, 15} {
+		f.Windows = append(f.Windows, commitWindow{s3Case: s3Case{P50: p50, P99: 2 * p50, Requests: float64(i), KiBSent: 7,
+			ByKind: map[string]float64{"PUT WAL": 1, "PUT if-none-match log entry": 1, "LIST checkpoint": 2, "GET other": 5, "DELETE WAL": 9}}})
+	}
+	f.sum()
+	if f.P50 != 15 || f.P99 != 30 || f.Growth != 1.5 || f.Requests != 7 || f.KiBSent != 7 {
+		t.Errorf("%+v", f)
+	}
+	if want := round(monthS*(4*0.005+5*0.0004)/1000, 0); f.MonthUSD != want {
+		t.Errorf("%v USD a month, want %v", f.MonthUSD, want)
+	}
+}
+
+// TestChildrenCPU: what a child has used is counted once it has ended.
+func TestChildrenCPU(t *testing.T) {
+	before, err := childrenCPU(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := command(t.Context(), "sh", "-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"); err != nil {
+		t.Fatal(err)
+	}
+	after, err := childrenCPU(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after <= before {
+		t.Errorf("%s before, %s after", before, after)
+	}
+}
+
+// TestRecordedResults: every result there is can be read into the report.
+func TestRecordedResults(t *testing.T) {
+	names, err := filepath.Glob("results/*.json")
+	if err != nil || len(names) == 0 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		rows, err := reportRows(name)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if rows == "" && !strings.Contains(name, "layerformat") {
+			t.Errorf("%s has no line in the report", name)
+		}
+	}
+}

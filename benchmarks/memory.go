@@ -45,7 +45,7 @@ func memoryBench(ctx context.Context, o options) (f *memoryFigures, err error) {
 	}
 	defer func() { err = errors.Join(err, sc.close()) }()
 	f = &memoryFigures{Memory: o.memory >> 20, Rows: o.rows}
-	t, err := sc.attach(ctx, o.memory)
+	t, err := sc.attach(ctx, o.memory, "")
 	if err != nil {
 		return nil, err
 	}

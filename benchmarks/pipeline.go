@@ -144,6 +144,15 @@ func (p *pipeline) play(ctx context.Context, r *recording, interval time.Duratio
 	return records, wait()
 }
 
+// mustHave checks that the recording's table is in the lake with as many rows as it has at the end.
+func (p *pipeline) mustHave(r *recording) error {
+	rows, err := p.rows("app.public." + r.Spec.Table)
+	if err == nil && rows != int64(r.Spec.RowsEnd) {
+		err = fmt.Errorf("the lake has %d rows of %d", rows, r.Spec.RowsEnd)
+	}
+	return err
+}
+
 // rows is how many rows the lake has in a table, after every deletion.
 func (p *pipeline) rows(name string) (int64, error) {
 	for _, t := range p.engine.Status() {

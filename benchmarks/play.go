@@ -20,7 +20,9 @@ type playFigures struct {
 	CPU        float64 `json:"cpu_s"`
 	RowsPerS   float64 `json:"rows_per_s"`
 	RowsPerCPU float64 `json:"rows_per_cpu_s"`
-	Target     float64 `json:"target_rows_per_s"`
+	Target     float64 `json:"target_rows_per_s,omitempty"`
+	MBPerS     float64 `json:"values_mb_per_s,omitempty"` // bytes of documents, in millions
+	TargetMB   float64 `json:"target_mb_per_s,omitempty"`
 	Written    int64   `json:"rows_written"` // to data files: a row updated twice between two cuts is written once
 	Cuts       int     `json:"cuts"`
 	CutWall    float64 `json:"cut_wall_s"`
@@ -30,19 +32,29 @@ type playFigures struct {
 	MiB        int64   `json:"memory_mib"`
 }
 
-// playBench plays inserts, COPY and updates.
+// workloads of play, each with what is asked of it: rows a second, or MB of documents.
+func workloads(rows int) []workload {
+	return []workload{
+		{name: "insert: statements of 1,000 rows", spec: insertSpec(rows), rowsPerS: 400_000},
+		{name: "copy: transactions of 100,000 rows", spec: copyInSpec(rows), rowsPerS: 400_000},
+		{name: "update: statements of 10,000 rows", spec: updateSpec(rows), rowsPerS: 250_000},
+		{name: "single: transactions of one row, by turns new and changed", spec: singleSpec(rows), rowsPerS: 80_000},
+		{name: "toast: rows of 16 KiB, statements of 100, by turns new and changed", spec: toastSpec(rows), mbPerS: 150},
+	}
+}
+
+type workload struct {
+	name     string
+	spec     spec
+	rowsPerS float64
+	mbPerS   float64
+}
+
+// playBench plays each workload.
 func playBench(ctx context.Context, o options) ([]playFigures, error) {
 	var out []playFigures
-	for _, w := range []struct {
-		name   string
-		spec   spec
-		target float64
-	}{
-		{"insert: statements of 1,000 rows", insertSpec(o.rows), 150_000},
-		{"copy: transactions of 100,000 rows", copyInSpec(o.rows), 150_000},
-		{"update: statements of 10,000 rows", updateSpec(o.rows), 100_000},
-	} {
-		if !strings.Contains(w.name, o.only) {
+	for _, w := range workloads(o.rows) {
+		if !strings.HasPrefix(w.name, o.only) {
 			continue
 		}
 		r, err := record(ctx, o.dir, w.spec)
@@ -59,13 +71,25 @@ func playBench(ctx context.Context, o options) ([]playFigures, error) {
 			turns = append(turns, f)
 		}
 		f := turns[0]
-		f.Workload, f.Target = w.name, w.target
+		f.Workload, f.Target, f.TargetMB = w.name, w.rowsPerS, w.mbPerS
 		f.Wall = median(turns, func(f playFigures) float64 { return f.Wall })
 		f.CPU = median(turns, func(f playFigures) float64 { return f.CPU })
 		f.RowsPerS, f.RowsPerCPU = round(float64(f.Rows)/f.Wall, 0), round(float64(f.Rows)/f.CPU, 0)
+		if w.mbPerS > 0 {
+			f.MBPerS = round(f.RowsPerS*documentBytes/1e6, 1)
+		}
 		out = append(out, f)
 	}
 	return out, nil
+}
+
+// row is the workload's line in the report.
+func (f *playFigures) row(row func(what, measured, target string)) {
+	measured, target := fmt.Sprintf("%.0f rows/s", f.RowsPerS), fmt.Sprintf(">= %.0f rows/s", f.Target)
+	if f.TargetMB > 0 {
+		measured, target = fmt.Sprintf("%.0f MB/s", f.MBPerS), fmt.Sprintf(">= %.0f MB/s", f.TargetMB)
+	}
+	row("played: "+f.Workload, measured, target)
 }
 
 func playOnce(ctx context.Context, o options, r *recording) (f playFigures, err error) {
@@ -75,10 +99,6 @@ func playOnce(ctx context.Context, o options, r *recording) (f playFigures, err 
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	if _, err := p.cut(ctx); err != nil { // what was there before
-		return f, err
-	}
-	before, err := p.rows("app.public.narrow")
-	if err != nil {
 		return f, err
 	}
 	p.cuts, p.cutWork, p.commit, p.longest, p.rowsIn = 0, 0, 0, 0, 0
@@ -93,12 +113,8 @@ func playOnce(ctx context.Context, o options, r *recording) (f playFigures, err 
 		return f, err
 	}
 	f.Wall, f.CPU = seconds(time.Since(began)), seconds(selfCPU()-cpu)
-	after, err := p.rows("app.public.narrow")
-	if err != nil {
+	if err := p.mustHave(r); err != nil {
 		return f, err
-	}
-	if before == 0 && after != int64(r.Rows) || before > 0 && after != before {
-		return f, fmt.Errorf("the lake has %d rows after %d and a change of %d", after, before, r.Rows)
 	}
 	_, peak := residentBytes(os.Getpid())
 	f.Rows, f.WALMiB = r.Rows, round(float64(r.End-r.Start)/(1<<20), 1)
@@ -106,90 +122,4 @@ func playOnce(ctx context.Context, o options, r *recording) (f playFigures, err 
 	f.Cuts, f.CutWall, f.CommitWall, f.LongestCut = p.cuts, seconds(p.cutWork), seconds(p.commit), seconds(p.longest)
 	f.Written, f.PeakMiB, f.MiB = p.rowsIn, peak>>20, o.memory>>20
 	return f, nil
-}
-
-// copyFigures are the initial copy of one table.
-type copyFigures struct {
-	Rows   int     `json:"rows"`
-	Target float64 `json:"target_rows_per_s"`
-	MiB    int64   `json:"memory_mib"`
-
-	ImportWall float64 `json:"import_wall_s"` // base backup's files to page layers
-	ImportCPU  float64 `json:"import_cpu_s"`
-	CutWall    float64 `json:"cut_wall_s"` // page layers to published Parquet
-	CutCPU     float64 `json:"cut_cpu_s"`
-
-	RowsPerS    float64 `json:"rows_per_s"`        // of the cut: pages to published Parquet
-	RowsPerCPU  float64 `json:"rows_per_cpu_s"`    // of the cut
-	WholePerS   float64 `json:"whole_rows_per_s"`  // import and cut
-	AttachWall  float64 `json:"attach_wall_s"`     // tarn serve against a running server: start to published
-	AttachPerS  float64 `json:"attach_rows_per_s"` // with base backup, WAL and archive
-	ParquetByte float64 `json:"parquet_bytes_per_row"`
-	PeakMiB     int64   `json:"peak_rss_mib"`
-}
-
-// copyBench copies a table that is there when tarn attaches.
-func copyBench(ctx context.Context, o options) (*copyFigures, error) {
-	r, err := record(ctx, o.dir, copySpec(o.rows))
-	if err != nil {
-		return nil, err
-	}
-	var turns []copyFigures
-	for range o.turns {
-		f, err := copyOnce(ctx, o, r)
-		if err != nil {
-			return nil, err
-		}
-		if f.AttachWall, err = attachOnce(ctx, o, r); err != nil {
-			return nil, err
-		}
-		say("%+v", f)
-		turns = append(turns, f)
-	}
-	f := turns[0]
-	for _, field := range []func(*copyFigures) *float64{
-		func(f *copyFigures) *float64 { return &f.ImportWall }, func(f *copyFigures) *float64 { return &f.ImportCPU },
-		func(f *copyFigures) *float64 { return &f.CutWall }, func(f *copyFigures) *float64 { return &f.CutCPU },
-		func(f *copyFigures) *float64 { return &f.AttachWall },
-	} {
-		*field(&f) = median(turns, func(f copyFigures) float64 { return *field(&f) })
-	}
-	rows := float64(f.Rows)
-	f.RowsPerS, f.RowsPerCPU = round(rows/f.CutWall, 0), round(rows/f.CutCPU, 0)
-	f.WholePerS, f.AttachPerS = round(rows/(f.ImportWall+f.CutWall), 0), round(rows/f.AttachWall, 0)
-	return &f, nil
-}
-
-func copyOnce(ctx context.Context, o options, r *recording) (f copyFigures, err error) {
-	f = copyFigures{Rows: r.Rows, Target: 500_000, MiB: o.memory >> 20}
-	resetPeak()
-	cpu, began := selfCPU(), time.Now()
-	p, err := openPipeline(ctx, filepath.Join(o.dir, "play"), o.memory, r)
-	if err != nil {
-		return f, err
-	}
-	defer func() { err = errors.Join(err, p.close()) }()
-	f.ImportWall, f.ImportCPU = seconds(time.Since(began)), seconds(selfCPU()-cpu)
-	stop, err := o.startProfile()
-	if err != nil {
-		return f, err
-	}
-	defer stop()
-	cpu, began = selfCPU(), time.Now()
-	if _, err := p.cut(ctx); err != nil {
-		return f, err
-	}
-	f.CutWall, f.CutCPU = seconds(time.Since(began)), seconds(selfCPU()-cpu)
-	rows, err := p.rows("app.public.narrow")
-	if err != nil {
-		return f, err
-	}
-	if rows != int64(r.Rows) {
-		return f, fmt.Errorf("the lake has %d rows of %d", rows, r.Rows)
-	}
-	_, peak := residentBytes(os.Getpid())
-	f.PeakMiB = peak >> 20
-	bytes, err := folderBytes(filepath.Join(p.dir, "store", "lake"))
-	f.ParquetByte = round(float64(bytes)/float64(rows), 1)
-	return f, err
 }

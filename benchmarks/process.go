@@ -28,18 +28,24 @@ func selfCPU() time.Duration {
 }
 
 // processCPU is the CPU time another process has used, user and system, without its children's.
-func processCPU(pid int) (time.Duration, error) {
+func processCPU(pid int) (time.Duration, error) { return statTimes(pid, 11) }
+
+// childrenCPU is the CPU time of a process's children that have ended, and of theirs.
+func childrenCPU(pid int) (time.Duration, error) { return statTimes(pid, 13) }
+
+// statTimes sums two times of /proc/PID/stat (proc(5)): utime and stime from field 11 behind the name on, cutime and cstime from 13 on.
+func statTimes(pid, field int) (time.Duration, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
 	_, rest, ok := bytes.Cut(text, []byte(") ")) // the name may hold spaces
 	fields := bytes.Fields(rest)
-	if !ok || len(fields) < 13 {
+	if !ok || len(fields) < field+2 {
 		return 0, fmt.Errorf("/proc/%d/stat cannot be read", pid)
 	}
 	var ticks int64
-	for _, f := range fields[11:13] { // utime, stime
+	for _, f := range fields[field : field+2] {
 		n, err := strconv.ParseInt(string(f), 10, 64)
 		if err != nil {
 			return 0, err
@@ -48,6 +54,9 @@ func processCPU(pid int) (time.Duration, error) {
 	}
 	return time.Duration(ticks) * clockTick, nil
 }
+
+// isWalsender says whether a process of Postgres sends WAL.
+func isWalsender(pid int) bool { return strings.Contains(processTitle(pid), "walsender") }
 
 // processTitle is what a Postgres process says it is doing.
 func processTitle(pid int) string {

@@ -36,6 +36,9 @@ type spec struct {
 	Pgbench  []string `json:"pgbench"` // arguments; run as the workload, after -i with the first of them before
 	Scale    int      `json:"scale"`
 	Rows     int      `json:"rows"`
+
+	Table   string `json:"table,omitempty"`    // the workload's own, of app.public
+	RowsEnd int    `json:"rows_end,omitempty"` // that it has after the workload
 }
 
 // recordSettings let all WAL stay in pg_wal. A commit need not wait for the disk while recording: the WAL is the same.
@@ -71,7 +74,7 @@ func record(ctx context.Context, dir string, s spec) (*recording, error) {
 }
 
 func (s spec) equal(o spec) bool {
-	return s.Name == o.Name && s.Scale == o.Scale && s.Rows == o.Rows && slices.Equal(s.Before, o.Before) &&
+	return s.Name == o.Name && s.Scale == o.Scale && s.Rows == o.Rows && s.Table == o.Table && s.RowsEnd == o.RowsEnd && slices.Equal(s.Before, o.Before) &&
 		slices.Equal(s.Workload, o.Workload) && slices.Equal(s.Pgbench, o.Pgbench)
 }
 

@@ -28,7 +28,7 @@ func writeReport(dir string) error {
 	}
 	var b strings.Builder
 	b.WriteString("\n| what | measured | target | commit | load before | command |\n|---|---|---|---|---|---|\n")
-	for _, name := range []string{"redo", "redo-tpcc", "copy", "play", "freshness", "memory", "s3", "pages", "engines", "fpw"} {
+	for _, name := range []string{"redo", "redo-tpcc", "copy", "play", "freshness", "freshness-mixed", "memory", "s3", "commits", "tpch", "overhead", "soak", "pages", "engines", "fpw"} {
 		rows, err := reportRows(filepath.Join(dir, "results", name+".json"))
 		if os.IsNotExist(err) {
 			continue
@@ -73,16 +73,14 @@ func reportRows(path string) (string, error) {
 		if err := json.Unmarshal(raw, &f); err != nil {
 			return "", err
 		}
-		row("initial copy, pages to published Parquet", fmt.Sprintf("%.0f rows/s", f.RowsPerS), ">= 500,000 rows/s")
-		row("initial copy, backup files to published Parquet", fmt.Sprintf("%.0f rows/s", f.WholePerS), "")
-		row("initial copy, `tarn serve` started to published", fmt.Sprintf("%.0f rows/s", f.AttachPerS), "")
+		f.rows(row)
 	case "play":
 		var fs []playFigures
 		if err := json.Unmarshal(raw, &fs); err != nil {
 			return "", err
 		}
 		for _, f := range fs {
-			row("played: "+f.Workload, fmt.Sprintf("%.0f rows/s", f.RowsPerS), fmt.Sprintf(">= %.0f rows/s", f.Target))
+			f.row(row)
 		}
 	case "s3":
 		var f s3Figures
@@ -97,6 +95,30 @@ func reportRows(path string) (string, error) {
 			row(fmt.Sprintf("commit to published on S3, %d ms a request, %d tables changed", c.LatencyMS, c.Tables),
 				fmt.Sprintf("p50 %.0f ms, p99 %.0f ms; %.1f requests, %.1f KiB a publication", c.P50, c.P99, c.Requests, c.KiBSent), target)
 		}
+	case "commits":
+		var f commitsFigures
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return "", err
+		}
+		f.rows(row)
+	case "overhead":
+		var f overheadFigures
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return "", err
+		}
+		f.rows(row)
+	case "soak":
+		var f soakFigures
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return "", err
+		}
+		f.rows(row)
+	case "tpch":
+		var f tpchFigures
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return "", err
+		}
+		f.row(row)
 	case "pages":
 		var f pagesFigures
 		if err := json.Unmarshal(raw, &f); err != nil {
@@ -131,13 +153,12 @@ func reportRows(path string) (string, error) {
 		}
 		row(fmt.Sprintf("memory of `tarn serve`, %d rows copied, inserted, updated and deleted in one transaction each", f.Rows),
 			fmt.Sprintf("peak %d MiB", f.Peak), fmt.Sprintf("<= %d MiB (`memory:`)", f.Memory))
-	case "freshness":
+	case "freshness", "freshness-mixed":
 		var f freshnessFigures
 		if err := json.Unmarshal(raw, &f); err != nil {
 			return "", err
 		}
-		row(fmt.Sprintf("commit to visible in PyIceberg at %.0f tps", f.TPS), fmt.Sprintf("p50 %.0f ms, p99 %.0f ms", f.P50, f.P99), "p99 <= 1,500 ms")
-		row("memory of `tarn serve` under that load", fmt.Sprintf("peak %d MiB with memory: %d MiB", f.PeakMiB, f.Memory), "bounded")
+		f.rows(row)
 	}
 	return b.String(), nil
 }

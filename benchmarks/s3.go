@@ -51,11 +51,7 @@ func s3Bench(ctx context.Context, o options) (_ *s3Figures, err error) {
 	defer func() { err = errors.Join(err, sc.close()) }()
 	srv, proxy := sc.srv, sc.proxy
 	proxy.Kind = s3Kind
-	var make strings.Builder
-	for i := range s3Tables {
-		fmt.Fprintf(&make, "create table t%d as select i as id, i as n, repeat('x', 20) as t from generate_series(1, %d) i;", i, s3Rows)
-	}
-	if err := srv.Exec(ctx, "app", make.String()); err != nil {
+	if err := srv.Exec(ctx, "app", s3Create(s3Tables)); err != nil {
 		return nil, err
 	}
 	t, err := sc.attach(ctx, o.memory, fmt.Sprintf("publish: {interval: %s}\n", s3Interval))
@@ -79,11 +75,23 @@ func s3Bench(ctx context.Context, o options) (_ *s3Figures, err error) {
 	return f, nil
 }
 
+// s3Create makes so many tables.
+func s3Create(tables int) string {
+	var make strings.Builder
+	for i := range tables {
+		fmt.Fprintf(&make, "create table t%d as select i as id, i as n, repeat('x', 20) as t from generate_series(1, %d) i;", i, s3Rows)
+	}
+	return make.String()
+}
+
+// s3Warm publications before those that count are for the tables' first changes.
+const s3Warm = 3
+
 func s3Run(ctx context.Context, t *tarn, srv *pgtest.Server, proxy *s3test.Proxy, tables, runs int, turn *int) (s3Case, error) {
 	c := s3Case{Tables: tables, Runs: runs, ByKind: map[string]float64{}}
 	var took []float64
-	for i := range runs + 3 {
-		if i == 3 { // the first ones are for the tables' first changes
+	for i := range runs + s3Warm {
+		if i == s3Warm {
 			proxy.TakeTraffic()
 		}
 		*turn++
@@ -102,7 +110,7 @@ func s3Run(ctx context.Context, t *tarn, srv *pgtest.Server, proxy *s3test.Proxy
 		if err := t.awaitPublished(ctx, lsn, time.Minute); err != nil {
 			return c, err
 		}
-		if i >= 3 {
+		if i >= s3Warm {
 			took = append(took, 1000*seconds(time.Since(began)))
 		}
 	}

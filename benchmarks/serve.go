@@ -172,8 +172,10 @@ func newScene(ctx context.Context, o options, name string, made spec) (_ *scene,
 	return s, err
 }
 
-func (s *scene) attach(ctx context.Context, memory int64) (*tarn, error) {
-	return startTarn(ctx, s.binary, filepath.Join(s.dir, "tarn"), s.srv, memory)
+// attach starts tarn with a store on disk; more are lines for tarn.yaml.
+func (s *scene) attach(ctx context.Context, memory int64, more string) (*tarn, error) {
+	dir := filepath.Join(s.dir, "tarn")
+	return startTarnOn(ctx, s.binary, dir, "file://"+dir+"/lake", s.srv, memory, more)
 }
 
 func (s *scene) close() error {

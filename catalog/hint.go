@@ -156,7 +156,7 @@ func (c *Catalog) putSignpost(ctx context.Context, id lake.TableID, meta journal
 	s.at[id] = meta
 	s.mu.Unlock()
 	if last.Version != 0 {
-		c.garbage.add(garbageBatch{at: c.opts.Now(), keys: []string{versionKey(id, last.Version)}})
+		c.garbage.add(c.opts.Now(), []string{versionKey(id, last.Version)}, nil)
 	}
 	return nil
 }

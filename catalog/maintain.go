@@ -3,84 +3,14 @@ package catalog
 import (
 	"context"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/tarn-db/tarn/materialize/lake"
 	"golang.org/x/sync/errgroup"
 )
 
-// garbageKeysMax bounds the keys waiting for their removal; more are left for the next process's orphan sweep.
-const garbageKeysMax = 4 << 20
-
 // companionSuffixes are those of objects that live and die with the object named before them: TID sets.
 var companionSuffixes = [...]string{".tids"}
-
-// garbage is what publications of this process made superfluous, oldest first.
-type garbage struct {
-	mu      sync.Mutex
-	batches []garbageBatch
-	keys    int
-	lost    bool // a batch found no room: what waits is not known any more
-}
-
-// garbageBatch may be removed once its publication is the grace time old.
-type garbageBatch struct {
-	at    time.Time
-	keys  []string
-	later []*laterKeys
-}
-
-// laterKeys are keys that only the store can tell. maintainMu guards it.
-type laterKeys struct {
-	read func(context.Context) ([]string, error)
-	keys []string
-	done bool
-}
-
-func (l *laterKeys) get(ctx context.Context) ([]string, error) {
-	if l.done {
-		return l.keys, nil
-	}
-	keys, err := l.read(ctx)
-	if err == nil {
-		l.keys, l.done = keys, true
-	}
-	return keys, err
-}
-
-func (g *garbage) add(b garbageBatch) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(b.keys)+len(b.later) == 0 {
-		return
-	}
-	if g.keys+len(b.keys) > garbageKeysMax {
-		g.lost = true
-		return
-	}
-	g.keys += len(b.keys)
-	g.batches = append(g.batches, b)
-}
-
-// due is the oldest batch if it is at or before the cutoff.
-func (g *garbage) due(cutoff time.Time) (garbageBatch, bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.batches) == 0 || g.batches[0].at.After(cutoff) {
-		return garbageBatch{}, false
-	}
-	return g.batches[0], true
-}
-
-// done forgets the oldest batch.
-func (g *garbage) done() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.keys -= len(g.batches[0].keys)
-	g.batches[0] = garbageBatch{}
-	g.batches = g.batches[1:]
-}
 
 // startMaintenance starts the one background goroutine, once.
 func (c *Catalog) startMaintenance() {
@@ -188,7 +118,7 @@ func (c *Catalog) removeGarbage(ctx context.Context, now time.Time) error {
 		if !ok {
 			return nil
 		}
-		keys := slices.Clone(b.keys)
+		keys := b.keys.list()
 		for _, later := range b.later {
 			more, err := later.get(ctx)
 			if err != nil {

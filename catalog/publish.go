@@ -234,15 +234,16 @@ func (c *Catalog) putAll(ctx context.Context, objects []table.Object) error {
 // adopt makes a durable publication the head in memory.
 func (c *Catalog) adopt(pub *publication) {
 	w := c.writer
-	var dead garbageBatch
+	var dead []string
+	var later []*laterKeys
 	c.mu.Lock()
 	if pub.entry.State != nil && c.state.blob != nil && c.state.blob.Key != "" {
-		dead.keys = append(dead.keys, c.state.blob.Key)
+		dead = append(dead, c.state.blob.Key)
 	}
 	for i := range pub.changes {
 		t := &pub.changes[i]
 		if known := c.state.tables[t.change.ID]; known != nil && known.rec.State != nil && known.rec.State.Key != "" && (t.rec.State != nil || t.change.Drop) {
-			dead.keys = append(dead.keys, known.rec.State.Key)
+			dead = append(dead, known.rec.State.Key)
 		}
 	}
 	if err := c.state.apply(&pub.entry); err != nil {
@@ -262,9 +263,9 @@ func (c *Catalog) adopt(pub *publication) {
 		if t.change.Assigned != nil {
 			t.commit.EachAssigned(t.change.Assigned)
 		}
-		dead.keys = append(dead.keys, g.Keys...)
+		dead = append(dead, g.Keys...)
 		if g.Later != nil {
-			dead.later = append(dead.later, &laterKeys{read: g.Later})
+			later = append(later, &laterKeys{read: g.Later})
 		}
 		w.tables[t.change.ID] = t.table
 		c.upkeep.measure(t.table, t.commit.Effort())
@@ -278,7 +279,6 @@ func (c *Catalog) adopt(pub *publication) {
 		}
 	}
 	w.entries = append(w.entries, pub.entry)
-	dead.at = pub.entry.Time
-	c.garbage.add(dead)
+	c.garbage.add(pub.entry.Time, dead, later)
 	c.wakeMaintenance()
 }

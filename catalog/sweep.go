@@ -191,7 +191,7 @@ func (g *garbage) waiting(ctx context.Context) (keys map[string]bool, known bool
 	g.mu.Unlock()
 	keys = map[string]bool{}
 	for _, b := range batches {
-		for _, key := range b.keys {
+		for _, key := range b.keys.list() {
 			keys[key] = true
 		}
 		for _, later := range b.later {

@@ -81,7 +81,11 @@ func (w *tableWork) rangeBlocks(lp *leafPlan, blocks int, files map[*liveFile]bo
 		}
 	}
 	if rows == 0 {
-		return diffBlocks
+		toasted := 0
+		if d := w.c.dirty[lp.toast.File]; d != nil {
+			toasted = int(d.GetCardinality())
+		}
+		return w.spread(blocks, toasted, diffBlocks)
 	}
 	parts := int(max(1, rows/compactedRows))
 	return max(diffBlocks, (blocks+parts-1)/parts)

@@ -205,3 +205,18 @@ func TestTOASTIndexIsBounded(t *testing.T) {
 	}
 	r.equal()
 }
+
+// TestSpread: a relation of few blocks whose values lie out of line is shared out among the workers, as long as each has enough for a file; a
+// large one is cut as it was, and nothing is cut when there is little.
+func TestSpread(t *testing.T) {
+	const file = 1000 // blocks
+	w := &tableWork{e: &Engine{slots: make(chan struct{}, 4), fileBytes: file * pg.BlockSize}}
+	for _, c := range []struct{ blocks, toasted, want int }{
+		{400, 40 * file, 100}, {400, 0, 400}, {3, 40 * file, 1}, {400, 2*file + 1, 200}, {400, 2*file - 1, 400},
+		{100_000, 0, diffBlocks}, {100_000, 1_000 * file, diffBlocks}, {0, 0, 1}, {8192, 0, 8192},
+	} {
+		if got := w.spread(c.blocks, c.toasted, diffBlocks); got != c.want {
+			t.Errorf("%d blocks with %d beside them: %d a range, want %d", c.blocks, c.toasted, got, c.want)
+		}
+	}
+}

@@ -26,8 +26,13 @@ func (w *tableWork) encode(ctx context.Context) error {
 	}
 	for i, n := range sizes {
 		lp := &w.copied[i]
-		for from := pg.BlockNumber(0); from < n; from += copyBlocks {
-			to := min(n, from+copyBlocks)
+		toasted, err := w.toasted(ctx, lp)
+		if err != nil {
+			return errors.Join(err, wait())
+		}
+		step := pg.BlockNumber(w.spread(int(n), int(toasted), copyBlocks))
+		for from := pg.BlockNumber(0); from < n; from += step {
+			to := min(n, from+step)
 			run(func(ctx context.Context) error {
 				if err := w.copyRange(ctx, lp, from, to); err != nil {
 					return err

@@ -2,10 +2,10 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -106,9 +106,10 @@ func TestSoak(t *testing.T) {
 		s.sample()
 	}
 	stop()
+	last := s.samples[len(s.samples)-1]
+	s.record(last)
 	s.mustBeBounded()
 	s.mustBeFlat()
-	last := s.samples[len(s.samples)-1]
 	t.Logf("%d transactions in %s, writers waited for tarn in %d seconds of them; %+v", s.transactions.Load(), length, s.held, last.Upkeep)
 	s.mustBeEqual()
 	if u := last.Upkeep; u.Compactions < 5 || u.CompactedRows == 0 || u.MergedDeleteFiles == 0 || u.RewrittenManifests == 0 || u.ExpiredSnapshots == 0 || u.SweepFailures > 0 {
@@ -224,6 +225,37 @@ func (s *soak) mustBeBounded() {
 	}
 }
 
+// soakMeasure is what must not grow.
+type soakMeasure struct {
+	what  string
+	of    func(soakSample) int64
+	slack int64 // that a mean may differ by, beside a half
+}
+
+var soakMeasures = []soakMeasure{
+	{"data files", sumOf(func(t admin.Table) int64 { return int64(t.DataFiles) }), 10},
+	{"delete files", sumOf(func(t admin.Table) int64 { return int64(t.DeleteFiles) }), 10},
+	{"snapshots", sumOf(func(t admin.Table) int64 { return int64(t.Snapshots) }), 20},
+	{"manifests", sumOf(func(t admin.Table) int64 { return int64(t.Manifests) }), 4},
+	{"bytes of metadata", sumOf(func(t admin.Table) int64 { return t.MetadataBytes }), 32 << 10},
+	{"MiB resident", func(s soakSample) int64 { return s.rss >> 20 }, 16},
+	{"lag, ms", func(s soakSample) int64 { return s.LagMS }, 5000},
+}
+
+// thirds are a measure's means over the thirds of the run, and its most.
+func (s *soak) thirds(m soakMeasure) (means [3]int64, most int64) {
+	third := len(s.samples) / 3
+	for i, part := range [][]soakSample{s.samples[:third], s.samples[third : 2*third], s.samples[2*third:]} {
+		var all []int64
+		for _, sample := range part {
+			all = append(all, m.of(sample))
+			most = max(most, m.of(sample))
+		}
+		means[i] = mean(all)
+	}
+	return means, most
+}
+
 // mustBeFlat compares the last third of the run with the one before: what has grown by then grows for ever.
 func (s *soak) mustBeFlat() {
 	s.t.Helper()
@@ -231,33 +263,44 @@ func (s *soak) mustBeFlat() {
 	for i, at := range []int{third, 2 * third, len(s.samples) - 1} {
 		s.t.Logf("after third %d: %d transactions, writers had waited %d s", i+1, s.samples[at].transactions, s.samples[at].held)
 	}
-	for _, m := range []struct {
-		what  string
-		of    func(soakSample) int64
-		slack int64 // that a mean may differ by, beside a half
-	}{
-		{"data files", sumOf(func(t admin.Table) int64 { return int64(t.DataFiles) }), 10},
-		{"delete files", sumOf(func(t admin.Table) int64 { return int64(t.DeleteFiles) }), 10},
-		{"manifests", sumOf(func(t admin.Table) int64 { return int64(t.Manifests) }), 4},
-		{"bytes of metadata", sumOf(func(t admin.Table) int64 { return t.MetadataBytes }), 32 << 10},
-		{"MiB resident", func(s soakSample) int64 { return s.rss >> 20 }, 16},
-		{"lag, ms", func(s soakSample) int64 { return s.LagMS }, 5000},
-	} {
-		var first, middle, last []int64
-		for i, sample := range s.samples {
-			switch {
-			case i < third:
-				first = append(first, m.of(sample))
-			case i < 2*third:
-				middle = append(middle, m.of(sample))
-			default:
-				last = append(last, m.of(sample))
-			}
+	for _, m := range soakMeasures {
+		means, most := s.thirds(m)
+		s.t.Logf("%-18s mean of thirds %8d %8d %8d, most %d", m.what, means[0], means[1], means[2], most)
+		if means[2] > means[1]*3/2+m.slack {
+			s.t.Errorf("%s grew: mean %d, then %d", m.what, means[1], means[2])
 		}
-		s.t.Logf("%-18s mean of thirds %8d %8d %8d, most %d", m.what, mean(first), mean(middle), mean(last), slices.Max(slices.Concat(first, middle, last)))
-		if mean(last) > mean(middle)*3/2+m.slack {
-			s.t.Errorf("%s grew: mean %d, then %d", m.what, mean(middle), mean(last))
-		}
+	}
+}
+
+// record writes what was seen to the file TARN_SOAK_JSON names, whether or not it was good: `go run ./benchmarks soak` reads it.
+func (s *soak) record(last soakSample) {
+	s.t.Helper()
+	path := os.Getenv("TARN_SOAK_JSON")
+	if path == "" {
+		return
+	}
+	type measure struct {
+		What  string   `json:"what"`
+		Means [3]int64 `json:"means_of_thirds"`
+		Most  int64    `json:"most"`
+	}
+	out := struct {
+		Transactions int64        `json:"transactions"`
+		Held         int          `json:"writers_waited_s"`
+		WAL          int64        `json:"wal_bytes"`
+		Measures     []measure    `json:"measures"`
+		Upkeep       admin.Upkeep `json:"upkeep"`
+	}{s.transactions.Load(), s.held, int64(last.PublishedLSN - s.samples[0].PublishedLSN), nil, last.Upkeep}
+	for _, m := range soakMeasures {
+		means, most := s.thirds(m)
+		out.Measures = append(out.Measures, measure{m.what, means, most})
+	}
+	text, err := json.Marshal(out)
+	if err == nil {
+		err = os.WriteFile(path, text, 0o644)
+	}
+	if err != nil {
+		s.t.Fatal(err)
 	}
 }
 

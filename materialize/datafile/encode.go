@@ -48,7 +48,7 @@ func (s *scratch) write(cw file.ColumnChunkWriter, b *column.Builder) error {
 			s.byteArrays = append(s.byteArrays, l.Data[start:end:end])
 			start = end
 		}
-		_, err = cw.WriteBatch(s.byteArrays, l.Def, rep)
+		err = s.writePages(cw, l, rep)
 	case *file.FixedLenByteArrayColumnChunkWriter:
 		s.fixed = s.fixed[:0]
 		for w, at := fixedWidth(b.Field.Type), 0; at < len(l.Data); at += w {
@@ -59,6 +59,35 @@ func (s *scratch) write(cw file.ColumnChunkWriter, b *column.Builder) error {
 		panic(fmt.Sprintf("BUG: column writer %T", cw))
 	}
 	return err
+}
+
+// writePages hands a leaf's byteArrays over in parts of about a page, each of whole rows: the library ends a page between two calls only, and of
+// long values the whole batch would become one page, for which it grows a buffer again and again.
+func (s *scratch) writePages(cw *file.ByteArrayColumnChunkWriter, l *column.Leaf, rep []int16) error {
+	values, from, first, bytes := s.byteArrays, 0, 0, 0 // of the part: levels from, values first
+	next := 0                                           // value of the level at i
+	for i, def := range l.Def {
+		if bytes >= pageBytesMax && (rep == nil || rep[i] == 0) {
+			if _, err := cw.WriteBatch(values[first:next], l.Def[from:i], part(rep, from, i)); err != nil {
+				return err
+			}
+			from, first, bytes = i, next, 0
+		}
+		if def == l.MaxDef {
+			bytes += len(values[next])
+			next++
+		}
+	}
+	_, err := cw.WriteBatch(values[first:], l.Def[from:], part(rep, from, len(l.Def)))
+	return err
+}
+
+// part is levels from to to; a column outside of lists has none.
+func part(levels []int16, from, to int) []int16 {
+	if levels == nil {
+		return nil
+	}
+	return levels[from:to]
 }
 
 // fixedWidth is the bytes of one value of a type that column.Leaf keeps in Data without Ends.
