@@ -146,3 +146,24 @@ func TestRewindDropped(t *testing.T) {
 		t.Errorf("it came back as %v, which it was", is)
 	}
 }
+
+// TestRewindColumns: a column that was dropped behind the fork comes back with the values of rows that nobody changed.
+func TestRewindColumns(t *testing.T) {
+	r, a, _ := filled(t, 3)
+	var c pg.TID
+	r.srv.do(func(x pg.XID) { c = r.srv.addColumn(x, a, "c", 0) })
+	r.srv.do(func(x pg.XID) { r.srv.insert(x, a, 10, "with c") })
+	r.cut()
+	rows := func() []string { return r.lake.rows(r.store)["app.public.a"] }
+	was, standby := rows(), r.srv.clone()
+	r.srv.do(func(x pg.XID) { r.srv.dropColumn(x, a, c) })
+	r.cut()
+	if slices.Contains(rows(), "10|with c|10") {
+		t.Fatal("the column is there still")
+	}
+	r.failOver(standby)
+	r.rewind()
+	if is := rows(); !slices.Equal(is, was) || !slices.Contains(is, "10|with c|10") {
+		t.Errorf("%q, was %q", is, was)
+	}
+}

@@ -45,12 +45,12 @@ func (s *server) class(x pg.XID, t *table0, name string, file pg.RelFileLocator)
 	})
 }
 
-func (s *server) attribute(x pg.XID, t *table0, num int, name string, values map[string]any) {
+func (s *server) attribute(x pg.XID, t *table0, num int, name string, values map[string]any) pg.TID {
 	v := map[string]any{"attrelid": int(t.oid), "attname": name, "atttypid": 23, "attlen": 4, "attnum": num, "atttypmod": -1, "attbyval": 1, "attalign": int('i')}
 	for k, x := range values {
 		v[k] = x
 	}
-	s.catalog(catalogFile(1249), "pg_attribute", x, v)
+	return s.catalog(catalogFile(1249), "pg_attribute", x, v)
 }
 
 var textColumn = map[string]any{"atttypid": 25, "attlen": 0xFFFF, "attbyval": 0}
@@ -106,7 +106,7 @@ func (s *server) drop(x pg.XID, t *table0) {
 }
 
 // addColumn adds an int4 column with a default kept in the catalog (attmissingval), 0 for none.
-func (s *server) addColumn(x pg.XID, t *table0, name string, missing int32) {
+func (s *server) addColumn(x pg.XID, t *table0, name string, missing int32) (attribute pg.TID) {
 	values := map[string]any{}
 	if missing != 0 {
 		a := binary.LittleEndian.AppendUint32(nil, 28<<2)
@@ -116,7 +116,14 @@ func (s *server) addColumn(x pg.XID, t *table0, name string, missing int32) {
 		values = map[string]any{"atthasmissing": 1, "attmissingval": a}
 	}
 	t.columns = append(t.columns, name)
-	s.attribute(x, t, 2+len(t.columns), name, values)
+	return s.attribute(x, t, 2+len(t.columns), name, values)
+}
+
+// dropColumn drops the last added column, whose pg_attribute row is given.
+func (s *server) dropColumn(x pg.XID, t *table0, attribute pg.TID) {
+	s.kill(catalogFile(1249), attribute, x)
+	s.attribute(x, t, 2+len(t.columns), "........pg.dropped........", map[string]any{"atttypid": 0, "attisdropped": 1})
+	t.columns = t.columns[:len(t.columns)-1]
 }
 
 func (t *table0) attrs() []syscat.Attr {

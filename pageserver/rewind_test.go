@@ -40,6 +40,7 @@ func TestRewind(t *testing.T) {
 	apply(t, tl, fpi(tl.nextLSN(), 0, testRel, 1, 3))
 	apply(t, tl, fpi(tl.nextLSN(), 0, other, 1, 0))
 	note()
+	mergeAll(t, tl) // what the first point is made of is needed for it alone
 	branch := func(name, parent string, lsn pg.LSN) {
 		t.Helper()
 		if _, err := tl.CreateBranch(ctx, name, parent, lsn); err != nil {

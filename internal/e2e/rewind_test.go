@@ -22,7 +22,7 @@ var before = []string{
 	`CREATE TABLE parts_both PARTITION OF parts FOR VALUES IN ('both')`, `INSERT INTO parts SELECT * FROM cut`,
 	`CREATE TYPE mood AS ENUM ('low', 'high')`, `CREATE TABLE shaped (i int, lost int, n numeric(10,2), m mood, s varchar(10))`,
 	`INSERT INTO shaped SELECT i, i, i, 'low', 'both' FROM generate_series(1, 500) i`,
-	`CREATE TABLE prepared (i int)`,
+	`CREATE TABLE thin AS SELECT i, i lost FROM generate_series(1, 500) i`, `CREATE TABLE prepared (i int)`,
 }
 
 // undone is what the former primary does behind the fork, all of it published.
@@ -35,7 +35,7 @@ func undone() []string {
 		`ALTER TABLE parts DETACH PARTITION parts_both`, `CREATE TABLE parts_lost PARTITION OF parts FOR VALUES IN ('lost')`, `INSERT INTO parts VALUES (1, 'lost')`,
 		`ALTER TABLE shaped DROP lost`, `ALTER TYPE mood RENAME VALUE 'low' TO 'lowest'`, `ALTER TABLE shaped ALTER n TYPE numeric(14,2)`, `ALTER TABLE shaped ADD extra int DEFAULT 7`,
 		`INSERT INTO shaped (i, n, m, s) VALUES (1000, 1, 'high', 'lost')`, `ALTER TABLE shaped RENAME s TO other`,
-		`COMMIT PREPARED 'done'`, `ROLLBACK PREPARED 'undone'`, `VACUUM t`, `INSERT INTO t SELECT i, 'again' FROM generate_series(1, 300) i`, `SELECT pg_switch_wal()`,
+		`ALTER TABLE thin DROP lost`, `INSERT INTO thin VALUES (0)`, `COMMIT PREPARED 'done'`, `ROLLBACK PREPARED 'undone'`, `VACUUM t`, `INSERT INTO t SELECT i, 'again' FROM generate_series(1, 300) i`, `SELECT pg_switch_wal()`,
 		`INSERT INTO t VALUES (0, 'lost')`,
 	}
 }
