@@ -92,7 +92,7 @@ func (c *contents) prune(h History, head point) (gone []string) {
 	}
 	from := h.window(c.points, head)
 	for _, p := range slices.Backward(kept) {
-		if p.LSN <= from {
+		if h.Window > 0 && p.LSN <= from { // else those that stay are of branches, which say themselves what they need
 			from = p.LSN // the point may have been thinned out
 			break
 		}
