@@ -3,7 +3,6 @@ package pageserver
 import (
 	"bytes"
 	"context"
-	"path/filepath"
 	"testing"
 
 	"github.com/tarn-db/tarn/ingest/wal/waldir"
@@ -20,7 +19,7 @@ func (w folderWAL) ReadAt(_ context.Context, lsn pg.LSN, dst []byte) (int, error
 
 func (c *corpus) archive(t *testing.T) WAL {
 	t.Helper()
-	src, err := waldir.Open(filepath.Join(c.final, "pg_wal"), waldir.Options{})
+	src, err := waldir.Open(c.wal, waldir.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -46,6 +47,35 @@ func (c *corpus) stock(t *testing.T, opts pgtest.Options, seed uint64) {
 	for _, every := range rounds {
 		t.Logf("seed %d: an image every %d records", seed, every)
 		c.stockRound(t, opts, rng, every, ends[len(ends)-1], all)
+	}
+}
+
+// TestStockRegress does so with what servers write when they run their own regression tests.
+func TestStockRegress(t *testing.T) {
+	if !pgtest.Long() {
+		t.Skip("makes a gigabyte of WAL of each major version")
+	}
+	for _, major := range pgtest.Majors() {
+		release := map[int]string{15: "15", 16: "16.15", 17: "17.11", 18: "18.6"}[major]
+		t.Run(release, func(t *testing.T) {
+			root := pgtest.ModuleRoot()
+			cmd := exec.Command("go", "run", "./internal/corpus", "make", "-plain", "-releases", release, "-corpora", "regress")
+			cmd.Dir = root
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			made := filepath.Join(root, ".cache", "corpus", release, "regress-plain")
+			if _, err := os.Stat(made); err != nil {
+				pgtest.Missing(t, err) // the tests, that is: internal/tools/install-regress
+			}
+			seed := uint64(time.Now().UnixNano() & 0xFFFFF)
+			c := &corpus{base: filepath.Join(made, "base"), final: filepath.Join(made, "final"), wal: filepath.Join(made, "wal")}
+			opts := pgtest.Options{Release: release}
+			if release == "15" {
+				opts = pgtest.Options{Major: 15}
+			}
+			c.stock(t, opts, seed)
+		})
 	}
 }
 
@@ -163,7 +193,7 @@ func (c *corpus) restore(t *testing.T, opts pgtest.Options, o Options, r *restor
 	if err := copyTree(c.base, filepath.Join(opts.Dir, "data")); err != nil {
 		t.Fatal(err)
 	}
-	at := pgtest.PointInTime{Archive: filepath.Join(c.final, "pg_wal"), LSN: r.lsn.String(), CommitTimes: past.Cluster().CommitTs}
+	at := pgtest.PointInTime{Archive: c.wal, LSN: r.lsn.String(), CommitTimes: past.Cluster().CommitTs}
 	if r.dir, err = pgtest.RecoverTo(ctx, opts, at); err != nil {
 		t.Fatalf("recover to %s: %v", r.lsn, err)
 	}
@@ -234,7 +264,7 @@ func lengthsDiffer(ctx context.Context, s *Snapshot, theirs *datadir.Dir) error 
 			return err
 		}
 		if ours, _, err := s.NBlocks(ctx, f.Rel, f.Fork); err != nil || ours > n && f.Fork != pg.FSMFork {
-			errs = append(errs, fmt.Errorf("relation %s fork %s has %d blocks, the server's %d: %w", f.Rel, f.Fork, ours, n, err))
+			errs = append(errs, fmt.Errorf("relation %s fork %s has %d blocks, the server's %d: %v", f.Rel, f.Fork, ours, n, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -275,7 +305,7 @@ func logsDiffer(ctx context.Context, s *Snapshot, theirs *datadir.Dir, pages *in
 				slru.Mask(kind, no, page, next)
 				slru.Mask(kind, no, file[:pg.BlockSize], next)
 				if !ok || err != nil || !bytes.Equal(page, file[:pg.BlockSize]) {
-					errs = append(errs, fmt.Errorf("page %d of %s differs (%v): %w", no, kind, ok, err))
+					errs = append(errs, fmt.Errorf("page %d of %s differs (there %v): %v", no, kind, ok, err))
 				}
 				file = file[pg.BlockSize:]
 				*pages++
