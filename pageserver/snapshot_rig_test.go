@@ -173,8 +173,7 @@ func TestDeltasKept(t *testing.T) {
 		{History{}, []Branch{{Name: "b", LSN: 350}}, []int{2}},
 	} {
 		kept := c
-		kept.branches = test.branches
-		kept.prune(test.h, head)
+		kept.prune(test.h, head, test.branches)
 		var got []int
 		for i, d := range c.deltas {
 			has := slices.Contains(kept.deltas, d)

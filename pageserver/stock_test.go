@@ -50,7 +50,7 @@ func (c *corpus) stock(t *testing.T, opts pgtest.Options, seed uint64) {
 	}
 }
 
-// TestStockRegress does so with what servers write when they run their own regression tests.
+// TestStockRegress compares with stock servers what they write when they run their own regression tests.
 func TestStockRegress(t *testing.T) {
 	if !pgtest.Long() {
 		t.Skip("makes a gigabyte of WAL of each major version")

@@ -203,7 +203,7 @@ func TestPastDeadline(t *testing.T) {
 	if _, err := r.Open(t.Context(), pageapi.Position{LSN: r.first}); err == nil {
 		t.Error("opened after the end")
 	}
-	if _, err := r.openPast(t.Context(), r.first); fault.CodeOf(err) != fault.ServerStopped {
+	if _, err := r.openPast(t.Context(), r.tl, r.first); fault.CodeOf(err) != fault.ServerStopped {
 		t.Errorf("opened after the end: %v", err)
 	}
 }
