@@ -35,7 +35,7 @@ func (c *corpus) stock(t *testing.T, opts pgtest.Options, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 11))
 	moments, rounds := 2, []int{1 + rng.IntN(imageEvery)}
 	if pgtest.Long() {
-		moments, rounds = 4, []int{1, imageEvery, 500}
+		moments, rounds = 3, []int{1, 500}
 	}
 	ends := c.ends(t)
 	ends = ends[:len(ends)-len(ends)/20] // the rest is for garbage collection to happen
