@@ -73,6 +73,9 @@ func (r *leaseRig) kept(when string, want ...int) {
 			r.t.Errorf("%s: version %d cannot be read: %v", when, v, err)
 			continue
 		}
+		if from := r.WALFrom(); from > lsn {
+			r.t.Errorf("%s: WAL is kept from %s on, version %d needs it from %s", when, from, v, lsn)
+		}
 		if got := pageVersion(r.t, past, testRel, 3); got != v {
 			r.t.Errorf("%s: version %d reads as %d", when, v, got)
 		}

@@ -37,9 +37,13 @@ func TestSnapshotOfEarlyFlush(t *testing.T) {
 	tl.flusher.now = func() time.Time { clock = clock.Add(10 * time.Minute); return clock } // else the flush's image goes with its point
 	rel := pg.RelFileLocator{Spc: 1663, DB: 5, Rel: 99}
 	apply(t, tl, fpi(tl.nextLSN(), 0, rel, 1, 0))
-	tl.opts.MemoryBytes = 16 * (tl.deltas.Bytes() - 1) // deltaBytes: a flush is wanted
+	for blk := range 250 {
+		apply(t, tl, fpi(tl.nextLSN(), 0, testRel, 1, pg.BlockNumber(blk)))
+	}
+	limit := tl.arena.limit
+	tl.arena.limit = tl.arena.dirty*5/2 - 1 // a flush is wanted
 	apply(t, tl, fpi(tl.nextLSN(), 0, rel, 2, 1, 2))
-	tl.opts.MemoryBytes = memoryMin
+	tl.arena.limit = limit
 	lsn := tl.RedoLSN()
 	if tl.flush == nil || tl.flush.lsn >= lsn {
 		t.Fatal("no flush has begun before the record")
