@@ -171,7 +171,8 @@ func (c *corpus) stockRound(t *testing.T, opts pgtest.Options, rng *rand.Rand, e
 	}
 }
 
-// restore has a stock server recover the base up to the LSN, if it has not been done. It has all relations that the timeline has.
+// restore has a stock server recover the base up to the LSN, if it has not been done. What a replay of WAL makes of the timeline there, which is
+// what base backups are written from, has the same relations and pages.
 func (c *corpus) restore(t *testing.T, opts pgtest.Options, o Options, r *restored) {
 	t.Helper()
 	if r.dir != "" {
@@ -214,6 +215,15 @@ func (c *corpus) restore(t *testing.T, opts pgtest.Options, o Options, r *restor
 		if !there[loc] {
 			t.Errorf("at %s: the server has no relation %s", r.lsn, loc)
 		}
+	}
+	final, err := verify.ComparePages(ctx, r.dir, func(f datadir.Fork, blk pg.BlockNumber, dst pg.Page) (bool, error) {
+		clear(dst)
+		page, err := past.Page(ctx, f.Rel, f.Fork, blk)
+		copy(dst, page)
+		return true, err
+	}, nil)
+	if err != nil || !final.OK() || final.Unknown > 0 {
+		t.Errorf("at %s: of %d heap pages that are replayed, %d differ: %v, %v", r.lsn, final.HeapPages, final.Differ, final.First, err)
 	}
 }
 
