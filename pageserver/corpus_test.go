@@ -26,7 +26,8 @@ import (
 type corpus struct {
 	base       string                     // folder
 	start, end pg.LSN                     // of a base backup; 0 if the base is of a stopped server
-	final      string                     // data directory of the stopped server, WAL included
+	final      string                     // data directory of the stopped server
+	wal        string                     // folder
 	tids       map[string]map[string]bool // table file path -> ctids the server saw at the end
 	times      map[pg.XID]commitTime      // pg_xact_commit_timestamp_origin at the end
 	xids       map[pg.XID]string          // pg_xact_status at the end
@@ -161,7 +162,7 @@ func makeCorpus(t *testing.T, major int, seed uint64, d time.Duration, online bo
 	must(srv.Exec(ctx, "postgres", strings.Split(corpusSchema, ";")...))
 	must(srv.Exec(ctx, "postgres", "create tablespace inplace location ''"))
 	must(srv.Exec(ctx, "app", "create table t as select i, md5(i::text) from generate_series(1, 5000) i", "create index on t (i)"))
-	c := &corpus{base: filepath.Join(t.TempDir(), "base"), final: srv.DataDir(), tids: map[string]map[string]bool{}, xids: map[pg.XID]string{}, times: map[pg.XID]commitTime{}}
+	c := &corpus{base: filepath.Join(t.TempDir(), "base"), final: srv.DataDir(), wal: filepath.Join(srv.DataDir(), "pg_wal"), tids: map[string]map[string]bool{}, xids: map[pg.XID]string{}, times: map[pg.XID]commitTime{}}
 	if !online {
 		must(srv.Stop(pgtest.Fast))
 		must(copyTree(srv.DataDir(), c.base))
@@ -309,7 +310,7 @@ func importFolder(o Options, dir string, start, end pg.LSN) (*Timeline, error) {
 // records reads the corpus's WAL from an LSN on.
 func (c *corpus) records(t *testing.T, from pg.LSN) *wal.Reader {
 	t.Helper()
-	src, err := waldir.Open(filepath.Join(c.final, "pg_wal"), waldir.Options{})
+	src, err := waldir.Open(c.wal, waldir.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

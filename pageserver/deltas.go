@@ -43,8 +43,10 @@ func (t *Timeline) beginDeltas() {
 	if t.opts.History.Window <= 0 {
 		return
 	}
+	applying := t.applying // a record that the flush makes room for is noted behind it
 	t.deltas, t.applying = delta.NewLog(t.redoLSN), t.redoLSN
 	t.noteSettings()
+	t.applying = applying
 }
 
 // returnDeltas takes back what a flush could not write.

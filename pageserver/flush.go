@@ -40,6 +40,7 @@ type flusher struct {
 
 	mu        sync.Mutex // held while the index is replaced; guards what follows
 	authority authority
+	leases    leases
 	removable []removable // objects the index no longer names
 	swept     bool
 
@@ -55,6 +56,7 @@ type removable struct {
 func (f *flusher) init(o Options) {
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.log, f.now = o.Logger, time.Now
+	f.leases.length, f.leases.opened, f.leases.until = o.LeaseTime, f.now(), map[pg.LSN]time.Time{}
 	f.authority = authority{store: o.Store, object: o.prefix() + indexName}
 }
 

@@ -82,9 +82,10 @@ func (c *contents) leads(l *layerObject) bool {
 // at says whether the layer is part of the timeline at a point's LSN.
 func (l *layerObject) at(lsn pg.LSN) bool { return l.since <= lsn && (l.until == 0 || lsn < l.until) }
 
-// prune lets go of points that are not kept and of layers that were needed for them alone, and returns those objects' names.
-func (c *contents) prune(h History, head point) (gone []string) {
-	kept := h.keep(c.points, head, c.branches)
+// prune lets go of points that are not kept and of layers that were needed for them alone, and returns those objects' names. held are the
+// branches, and the LSNs that are leased as if they were some.
+func (c *contents) prune(h History, head point, held []Branch) (gone []string) {
+	kept := h.keep(c.points, head, held)
 	for _, p := range c.points {
 		if !slices.Contains(kept, p) {
 			gone = append(gone, p.State)
@@ -92,14 +93,14 @@ func (c *contents) prune(h History, head point) (gone []string) {
 	}
 	from := h.window(c.points, head)
 	for _, p := range slices.Backward(kept) {
-		if p.LSN <= from {
+		if h.Window > 0 && p.LSN <= from { // else those that stay are of branches, which say themselves what they need
 			from = p.LSN // the point may have been thinned out
 			break
 		}
 	}
 	c.points = kept
 	c.deltas = slices.DeleteFunc(slices.Clone(c.deltas), func(d *layerObject) bool {
-		if d.LSN > from || onBranch(kept, c.branches, d) {
+		if d.LSN > from || onBranch(kept, held, d) {
 			return false
 		}
 		gone = append(gone, d.Name)

@@ -40,6 +40,9 @@ func TestServers(t *testing.T) {
 				t.Run("straight", c.straight)
 				t.Run("planted faults", c.plantedFaults)
 				t.Run("past", func(t *testing.T) { c.past(t, seed) })
+				if !online {
+					t.Run("stock", func(t *testing.T) { c.stock(t, pgtest.Options{Major: major}, seed) })
+				}
 				rounds := uint64(1)
 				if pgtest.Long() {
 					rounds = 5

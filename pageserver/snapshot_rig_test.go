@@ -170,10 +170,10 @@ func TestDeltasKept(t *testing.T) {
 		{History{Window: 100 * time.Hour, BytesMax: 250}, nil, []int{7, 8, 9}},
 		{History{Window: 150 * time.Minute}, []Branch{{Name: "b", LSN: 350}}, []int{2, 7, 8, 9}},
 		{History{}, nil, nil},
+		{History{}, []Branch{{Name: "b", LSN: 350}}, []int{2}},
 	} {
 		kept := c
-		kept.branches = test.branches
-		kept.prune(test.h, head)
+		kept.prune(test.h, head, test.branches)
 		var got []int
 		for i, d := range c.deltas {
 			has := slices.Contains(kept.deltas, d)

@@ -3,10 +3,11 @@ package pageserver
 import (
 	"bytes"
 	"context"
-	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/tarn-db/tarn/ingest/wal/waldir"
+	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/pageserver/slru"
 )
@@ -20,12 +21,43 @@ func (w folderWAL) ReadAt(_ context.Context, lsn pg.LSN, dst []byte) (int, error
 
 func (c *corpus) archive(t *testing.T) WAL {
 	t.Helper()
-	src, err := waldir.Open(filepath.Join(c.final, "pg_wal"), waldir.Options{})
+	src, err := waldir.Open(c.wal, waldir.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = src.Close() })
 	return folderWAL{src}
+}
+
+// TestSnapshotOfEarlyFlush: what a record makes of a relation comes behind the flush that began before it, to make room for it.
+func TestSnapshotOfEarlyFlush(t *testing.T) {
+	tl := importPages(t, Options{Store: objstore.NewMem(), History: History{Window: time.Hour}, WAL: noWAL{}}, 4)
+	defer tl.Close()
+	clock := time.Now()
+	tl.flusher.now = func() time.Time { clock = clock.Add(10 * time.Minute); return clock } // else the flush's image goes with its point
+	rel := pg.RelFileLocator{Spc: 1663, DB: 5, Rel: 99}
+	apply(t, tl, fpi(tl.nextLSN(), 0, rel, 1, 0))
+	for blk := range 250 {
+		apply(t, tl, fpi(tl.nextLSN(), 0, testRel, 1, pg.BlockNumber(blk)))
+	}
+	limit := tl.arena.limit
+	tl.arena.limit = tl.arena.dirty*5/2 - 1 // a flush is wanted
+	apply(t, tl, fpi(tl.nextLSN(), 0, rel, 2, 1, 2))
+	tl.arena.limit = limit
+	lsn := tl.RedoLSN()
+	if tl.flush == nil || tl.flush.lsn >= lsn {
+		t.Fatal("no flush has begun before the record")
+	}
+	apply(t, tl, commit(tl, 1001, rel))
+	flush(t, tl)
+	mergeAll(t, tl)
+	s, err := tl.Snapshot(lsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, ok, err := s.NBlocks(context.Background(), rel, pg.MainFork); n != 3 || !ok || err != nil {
+		t.Errorf("the relation has %d blocks, %v: %v", n, ok, err)
+	}
 }
 
 // compareSnapshot compares all that a snapshot can be asked for with a timeline that stands there, and returns how many pages that is.

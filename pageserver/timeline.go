@@ -45,6 +45,8 @@ type Options struct {
 	// ImageEvery is how many records a page gathers before a delta layer gets an image of it: what a read of it redoes at most, besides
 	// the first record that makes it from nothing. Default 64.
 	ImageEvery int
+	// LeaseTime is how long a lease on an LSN lasts (LeaseLSN); nothing leaves history before it has passed since Open. 0: there are none.
+	LeaseTime time.Duration
 }
 
 const (

@@ -51,7 +51,9 @@ func (t *Timeline) write(ctx context.Context, j *flushJob) error {
 	} else if old.State != "" {
 		gone = append(gone, old.State)
 	}
-	gone = append(gone, c.prune(t.opts.History, next.point)...)
+	if now := f.now(); !f.leases.settling(now) {
+		gone = append(gone, c.prune(t.opts.History, next.point, f.leases.held(c.branches, now))...)
+	}
 	if err := f.authority.replace(ctx, next, c); err != nil {
 		return err
 	}

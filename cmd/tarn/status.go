@@ -99,6 +99,9 @@ func printStatus(w io.Writer, s *admin.Status) error {
 		if !s.History.Time.IsZero() {
 			from += ", " + s.History.Time.Local().Format(time.DateTime)
 		}
+		if s.History.Leases > 0 {
+			from += fmt.Sprintf("; LSNs leased: %d", s.History.Leases)
+		}
 		fmt.Fprintf(w, "history    from %s\n", from)
 	}
 	if s.Rewinds != 0 {

@@ -150,7 +150,7 @@ func TestHealthAndReadiness(t *testing.T) {
 // TestStatusKeys holds the JSON that scripts read to its golden shape: a renamed or lost key is a broken promise.
 func TestStatusKeys(t *testing.T) {
 	s := Status{State: StateStreaming, Source: SourceInfo{"18.6", 7480000000000000001, 1, new(bool), 1, true},
-		SourceLSN: 9, ReceiveLSN: 8, CommitLSN: 7, ArchivedLSN: 6, RedoLSN: 5, CutLSN: 4, PublishedLSN: 3, History: History{LSN: 2, Time: time.Unix(1763000000, 0).UTC()}, Rewinds: 2, LagBytes: 6, LagMS: 250,
+		SourceLSN: 9, ReceiveLSN: 8, CommitLSN: 7, ArchivedLSN: 6, RedoLSN: 5, CutLSN: 4, PublishedLSN: 3, History: History{LSN: 2, Time: time.Unix(1763000000, 0).UTC(), Leases: 3}, Rewinds: 2, LagBytes: 6, LagMS: 250,
 		Freshness: Freshness{P50: 512.5, P99: 980, Samples: 12}, Memory: Memory{1, 2}, Cache: Cache{Hits: 5, Misses: 4, Evictions: 3, Damaged: 2, Errors: 1, Bytes: 6, LimitBytes: 7}, OpenTransactions: 1, LastPublication: time.Unix(1764000000, 0).UTC(),
 		Endpoints: Endpoints{Catalog: "http://127.0.0.1:8181", Store: "file:///lake", Source: "host=db port=5432"},
 		Tables: []Table{{Name: "app.public.orders", Database: "app", Schema: "public", Table: "orders", State: TableLive, Rows: 10, DataFiles: 2, DeleteFiles: 1, LSN: 3, OutOfRange: map[string]int64{"day": 3}, Error: "",

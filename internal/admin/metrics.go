@@ -43,6 +43,7 @@ var (
 	descLagBytes   = desc("tarn_lag_bytes", "WAL between the source's end and the stage.", "stage")
 	descLagSeconds = desc("tarn_lag_seconds", "Age of the oldest commit that has not reached the stage.", "stage")
 
+	descLeases      = desc("tarn_page_leases", "LSNs that clients of the page service hold, whatever the window of history.")
 	descOpenTx      = desc("tarn_open_transactions", "Transactions open on the source at the last redone record.")
 	descMemoryUsed  = desc("tarn_memory_used_bytes", "Page memory in use.")
 	descMemoryLimit = desc("tarn_memory_limit_bytes", "Page memory allowed.")
@@ -106,6 +107,7 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	gauge(descLagSeconds, float64(s.LagMS)/1000, string(StagePublished))
+	gauge(descLeases, float64(s.History.Leases))
 	gauge(descOpenTx, float64(s.OpenTransactions))
 	gauge(descMemoryUsed, float64(s.Memory.UsedBytes))
 	gauge(descMemoryLimit, float64(s.Memory.LimitBytes))

@@ -74,8 +74,9 @@ type Status struct {
 
 // History is how far back pages can be read.
 type History struct {
-	LSN  pg.LSN    `json:"lsn"`  // 0 while there is none
-	Time time.Time `json:"time"` // of the last commit before it, zero if that is not known
+	LSN    pg.LSN    `json:"lsn"`    // 0 while there is none
+	Time   time.Time `json:"time"`   // of the last commit before it, zero if that is not known
+	Leases int       `json:"leases"` // LSNs that clients of the page service hold, whatever the window
 }
 
 // SourceInfo says which cluster the server is attached to.

@@ -1,7 +1,7 @@
 // Command corpus makes WAL that redo is proved with, on real servers with wal_consistency_checking = 'all', and proves redo
 // with it:
 //
-//	go run ./internal/corpus make     WAL under .cache/corpus/RELEASE/NAME
+//	go run ./internal/corpus make     WAL under .cache/corpus/RELEASE/NAME; with -plain under NAME-plain, as any server writes it
 //	go run ./internal/corpus verify   the same one after the other, each verified and deleted again
 //	go run ./internal/corpus report   the tables of what was verified last, and whether docs/REDO.md says the same
 //
@@ -33,6 +33,7 @@ type options struct {
 	tarn     string // the program
 	keep     bool   // what verify made
 	long     bool
+	plain    bool // WAL without images that redo is verified with
 }
 
 func main() {
@@ -77,6 +78,9 @@ func parse(name string, args []string) (o options, err error) {
 	names := fs.String("corpora", "", "`LIST` of corpora (default all): "+corpusNames())
 	fs.BoolVar(&o.keep, "keep", os.Getenv("KEEP") == "1", "verify: keep what it made")
 	fs.StringVar(&o.tarn, "tarn", "", "the `PROGRAM` to verify with (default bin/tarn)")
+	if name == "make" {
+		fs.BoolVar(&o.plain, "plain", false, "make WAL without wal_consistency_checking")
+	}
 	fs.BoolVar(&o.long, "long", pgtest.Long(), "larger corpora")
 	if err := fs.Parse(args); err != nil {
 		return o, err
@@ -148,6 +152,9 @@ func major(release string) int {
 
 // dir is where a corpus lies.
 func (o *options) dir(release, name string) string {
+	if o.plain {
+		name += "-plain"
+	}
 	return filepath.Join(o.root, ".cache", "corpus", release, name)
 }
 

@@ -72,6 +72,10 @@ func (o *options) make(ctx context.Context, release string, c corpus) (dir strin
 	opts := server(release, scratch)
 	opts.HBA, opts.Settings, opts.InitdbArgs = everybody, maps.Clone(common), c.initdb
 	maps.Copy(opts.Settings, c.settings)
+	if o.plain {
+		delete(opts.Settings, "wal_consistency_checking")
+		delete(opts.Settings, "wal_compression")
+	}
 	srv, err := pgtest.Start(ctx, opts)
 	if err != nil {
 		return "", err

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
@@ -156,6 +157,22 @@ func (s *Server) GetSlruSegment(ctx context.Context, r *pagepb.GetSlruSegmentReq
 		})
 	}
 	s.answered(pagepb.PageService_GetSlruSegment_FullMethodName, began, len(out.GetSegment())/pg.BlockSize, err)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return out, nil
+}
+
+// LeaseLsn implements pagepb.PageServiceServer.
+func (s *Server) LeaseLsn(ctx context.Context, r *pagepb.LeaseLsnRequest) (*pagepb.LeaseLsnResponse, error) {
+	began := time.Now()
+	out := &pagepb.LeaseLsnResponse{}
+	err := s.open(ctx, r.GetAt(), func(snap Snapshot) error {
+		until, err := snap.Lease()
+		out.Lsn, out.Expires = uint64(snap.LSN()), timestamppb.New(until)
+		return err
+	})
+	s.answered(pagepb.PageService_LeaseLsn_FullMethodName, began, 0, err)
 	if err != nil {
 		return nil, statusOf(err)
 	}

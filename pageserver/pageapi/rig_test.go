@@ -76,7 +76,7 @@ type rig struct {
 func newRig(t testing.TB, n int, o pageapi.Options, guard func(net.Listener) net.Listener) *rig {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	im, err := pageserver.NewImport(ctx, pageserver.Options{Store: objstore.NewMem(), MemoryBytes: 1 << 30}, pageserver.ImportInfo{SystemID: testSystemID, Timeline: 1})
+	im, err := pageserver.NewImport(ctx, pageserver.Options{Store: objstore.NewMem(), MemoryBytes: 1 << 30, LeaseTime: pageapi.LeaseTime}, pageserver.ImportInfo{SystemID: testSystemID, Timeline: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

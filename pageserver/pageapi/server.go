@@ -19,6 +19,8 @@ import (
 const (
 	// RequestTime is the longest a request is worked on, waits for its LSN included; a client's own deadline may end it before.
 	RequestTime = 30 * time.Second
+	// LeaseTime is how long a lease on an LSN lasts: a client that renews it every few minutes may miss some.
+	LeaseTime = 10 * time.Minute
 	// requestBytesMax bounds a request: PagesMax ranges of one block take less than half of it.
 	requestBytesMax = 32 << 10
 	// streamsMax is how many calls one connection may have open.

@@ -4,6 +4,7 @@ package pageapi
 
 import (
 	"context"
+	"time"
 
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/pageserver/key"
@@ -41,6 +42,9 @@ type Snapshot interface {
 	// valid, and not to be changed, until fn returns. That of a block that exists and was never initialised is all zeros; whether a
 	// block exists is for RelSize and SLRUPages to say. An error of fn ends it.
 	Pages(ctx context.Context, keys []key.Key, fn func(i int, page []byte) error) error
+	// Lease keeps what a snapshot of this LSN needs until the time it returns, also behind Release. Errors have the code of what is wrong:
+	// fault.BeforeHistory if history has passed the LSN meanwhile, fault.PageServiceBusy if too many are leased.
+	Lease() (until time.Time, err error)
 	// Release ends the use of the snapshot.
 	Release()
 }

@@ -30,7 +30,7 @@ type former struct {
 func (s *Source) openFormer(ctx context.Context, tl *pageserver.Timeline, lsn pg.LSN) (pageapi.Snapshot, error) {
 	f, err := s.formerAt(tl, lsn)
 	if errors.Is(err, pageserver.ErrNotFlushed) || errors.Is(err, pageserver.ErrNotInDeltas) {
-		return s.openPast(ctx, lsn)
+		return s.openPast(ctx, tl, lsn)
 	}
 	if err == nil {
 		err = s.past.Acquire(ctx, 1)
@@ -81,6 +81,9 @@ func (s *formerSnapshot) SystemID() uint64 { return s.tl.SystemID() }
 // Timeline implements pageapi.Snapshot.
 func (s *formerSnapshot) Timeline() pg.TimelineID { return s.source.opts.TimelineAt(s.LSN()) }
 
+// Lease implements pageapi.Snapshot.
+func (s *formerSnapshot) Lease() (time.Time, error) { return s.tl.LeaseLSN(s.LSN()) }
+
 // Release implements pageapi.Snapshot.
 func (s *formerSnapshot) Release() {
 	if s.past != nil {
@@ -112,7 +115,7 @@ func (s *formerSnapshot) SLRUPages(ctx context.Context, kind slru.Kind) ([]slru.
 		return runs, s.note(err)
 	}
 	if s.past == nil {
-		if s.past, err = s.source.openPast(ctx, s.LSN()); err != nil {
+		if s.past, err = s.source.openPast(ctx, s.tl, s.LSN()); err != nil {
 			return nil, err
 		}
 	}

@@ -39,8 +39,8 @@ type past struct {
 	bad   bool // of a timeline that is not attached any more, or short of objects that the store has let go: not in Source.pasts
 }
 
-// openPast opens a snapshot of an LSN that redo has passed.
-func (s *Source) openPast(ctx context.Context, lsn pg.LSN) (pageapi.Snapshot, error) {
+// openPast opens a snapshot of an LSN that redo of the timeline has passed.
+func (s *Source) openPast(ctx context.Context, live *pageserver.Timeline, lsn pg.LSN) (pageapi.Snapshot, error) {
 	if err := s.past.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (s *Source) openPast(ctx context.Context, lsn pg.LSN) (pageapi.Snapshot, er
 	select {
 	case <-p.ready:
 		if err = p.err; err == nil {
-			return &snapshot{tl: p.tl, lsn: lsn, release: release, failed: func(err error) { s.failed(p, err) }}, nil
+			return &snapshot{tl: p.tl, live: live, lsn: lsn, release: release, failed: func(err error) { s.failed(p, err) }}, nil
 		}
 	case <-ctx.Done(): // it goes on: who asks again finds it further
 		if err = ctx.Err(); errors.Is(err, context.DeadlineExceeded) {

@@ -65,8 +65,35 @@ func TestPast(t *testing.T) {
 	}
 }
 
-// TestFormer: once pages have been flushed, layers answer for former LSNs, beside redo; where they do not tell which pages SLRUs have, a state of
-// the past does.
+// TestPassed: an LSN that history has passed, and that nobody has leased, is refused, and not answered with pages of another; who reads there
+// already reads on.
+func TestPassed(t *testing.T) {
+	r := newRig(t, false)
+	r.run(t)
+	open, version := r.version(t, r.first)
+	if version != 1 {
+		t.Errorf("version %d at the first LSN", version)
+	}
+	if _, err := open.Lease(); fault.CodeOf(err) != fault.RequestBad {
+		t.Errorf("a lease of pages that are not leased: %v", err)
+	}
+	r.Lock()
+	wait := r.tl.StartFlush(t.Context())
+	r.Unlock()
+	if err := wait(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Open(t.Context(), pageapi.Position{LSN: r.first}); fault.CodeOf(err) != fault.BeforeHistory {
+		t.Errorf("where history has passed: %v", err)
+	}
+	err := open.Pages(t.Context(), []key.Key{key.OfBlock(testRel, pg.MainFork, 0)}, func(_ int, page []byte) error { version = page[5000]; return nil })
+	if version != 1 || err != nil {
+		t.Errorf("who reads there already reads version %d: %v", version, err)
+	}
+	open.Release()
+}
+
+// TestFormer: once pages have been flushed, layers answer for former LSNs, beside redo, also of which pages SLRUs have.
 func TestFormer(t *testing.T) {
 	r := newRig(t, true)
 	r.run(t)
@@ -99,11 +126,11 @@ func TestFormer(t *testing.T) {
 	if n := r.opened.Load(); n != 0 {
 		t.Errorf("%d states of the past opened where layers lead", n)
 	}
-	for i, want := range []int32{1, 1} { // no layer leads to the first LSN, one leads on from there
+	for i := range 2 { // one that begins at the first LSN tells what holds there, and leads on
 		snap, _ := r.version(t, r.first+pg.LSN(i))
 		runs, err := snap.SLRUPages(t.Context(), slru.CLOG)
-		if err != nil || len(runs) != 1 || runs[0] != (slru.Run{From: 0, To: 1}) || r.opened.Load() != want {
-			t.Errorf("pg_xact has pages %v at %s: %v; %d states of the past opened, want %d", runs, snap.LSN(), err, r.opened.Load(), want)
+		if err != nil || len(runs) != 1 || runs[0] != (slru.Run{From: 0, To: 1}) || r.opened.Load() != 0 {
+			t.Errorf("pg_xact has pages %v at %s: %v; %d states of the past opened", runs, snap.LSN(), err, r.opened.Load())
 		}
 		err = snap.Pages(t.Context(), []key.Key{key.OfSLRU(pg.OID(slru.CLOG), 0)}, func(_ int, page []byte) error {
 			if page[0] != 0x55 {
@@ -203,7 +230,7 @@ func TestPastDeadline(t *testing.T) {
 	if _, err := r.Open(t.Context(), pageapi.Position{LSN: r.first}); err == nil {
 		t.Error("opened after the end")
 	}
-	if _, err := r.openPast(t.Context(), r.first); fault.CodeOf(err) != fault.ServerStopped {
+	if _, err := r.openPast(t.Context(), r.tl, r.first); fault.CodeOf(err) != fault.ServerStopped {
 		t.Errorf("opened after the end: %v", err)
 	}
 }

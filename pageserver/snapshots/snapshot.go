@@ -3,6 +3,7 @@ package snapshots
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/pageserver"
@@ -14,7 +15,8 @@ import (
 type snapshot struct {
 	tl      *pageserver.Timeline
 	lsn     pg.LSN
-	failed  func(error) // told of errors that reading again may not meet; nil if nobody is
+	live    *pageserver.Timeline // the one that goes on: it leases
+	failed  func(error)          // told of errors that reading again may not meet; nil if nobody is
 	release func()
 }
 
@@ -26,6 +28,9 @@ func (s *snapshot) SystemID() uint64 { return s.tl.SystemID() }
 
 // Timeline implements pageapi.Snapshot.
 func (s *snapshot) Timeline() pg.TimelineID { return s.tl.WALTimeline() }
+
+// Lease implements pageapi.Snapshot.
+func (s *snapshot) Lease() (time.Time, error) { return s.live.LeaseLSN(s.lsn) }
 
 // Release implements pageapi.Snapshot.
 func (s *snapshot) Release() { s.release() }

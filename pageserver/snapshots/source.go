@@ -106,9 +106,9 @@ func (s *Source) Open(ctx context.Context, at pageapi.Position) (pageapi.Snapsho
 	case tl.RedoLSN() < tl.ConsistentLSN():
 		err = fault.Errorf(fault.LakeNotRead, "%w: at %s, consistent at %s: try again in a moment", pageserver.ErrNotConsistent, tl.RedoLSN(), tl.ConsistentLSN())
 	case lsn == 0:
-		return &snapshot{tl: tl, lsn: here, release: func() { s.gate.Release(1) }}, nil
+		return &snapshot{tl: tl, live: tl, lsn: here, release: func() { s.gate.Release(1) }}, nil
 	case tl.RedoLSN() <= lsn && lsn <= here: // no record ends in between
-		return &snapshot{tl: tl, lsn: lsn, release: func() { s.gate.Release(1) }}, nil
+		return &snapshot{tl: tl, live: tl, lsn: lsn, release: func() { s.gate.Release(1) }}, nil
 	}
 	s.gate.Release(1)
 	if err != nil {

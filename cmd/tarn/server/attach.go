@@ -20,6 +20,7 @@ import (
 	"github.com/tarn-db/tarn/materialize"
 	"github.com/tarn-db/tarn/materialize/lake"
 	"github.com/tarn-db/tarn/pageserver"
+	"github.com/tarn-db/tarn/pageserver/pageapi"
 )
 
 // attached runs from the source to the lake until something ends it: the context, a resync, or an error that the state
@@ -117,9 +118,13 @@ func (s *Server) durable() (lsn pg.LSN) {
 }
 
 func (s *Server) pageOptions() pageserver.Options {
+	leaseTime := time.Duration(0)
+	if s.cfg.Pages.Listen != "" { // nobody else can ask for one
+		leaseTime = pageapi.LeaseTime
+	}
 	return pageserver.Options{
 		Store: s.pageStore, MemoryBytes: s.pagesMemory(), Workers: pageserver.DefaultWorkers(), Logger: s.log,
-		History: pageserver.History{Window: s.cfg.History.Window, BytesMax: int64(s.cfg.History.MaxWAL)}, WAL: sourceWAL{s},
+		History: pageserver.History{Window: s.cfg.History.Window, BytesMax: int64(s.cfg.History.MaxWAL)}, WAL: sourceWAL{s}, LeaseTime: leaseTime,
 	}
 }
 

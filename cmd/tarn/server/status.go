@@ -70,6 +70,7 @@ func (s *Server) Status() admin.Status {
 	}
 	if tl := s.pages.Load(); tl != nil {
 		st.History.LSN, st.History.Time = tl.HistoryFrom()
+		st.History.Leases = tl.Leases()
 	}
 	if eng := s.engine(); eng != nil {
 		st.Rewinds = eng.Rewinds()

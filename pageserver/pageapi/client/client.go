@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -138,6 +139,18 @@ func (c *Client) SLRUSegment(ctx context.Context, at At, kind slru.Kind, segment
 		return nil, 0, fmt.Errorf("page service: segment of %d bytes", n)
 	}
 	return r.GetSegment(), pg.LSN(r.GetLsn()), nil
+}
+
+// LeaseLSN keeps what is read at a position readable until a time, by the service's clock. It is renewed by asking again for the LSN it returns.
+func (c *Client) LeaseLSN(ctx context.Context, at At) (lsn pg.LSN, until time.Time, err error) {
+	r, err := c.rpc.LeaseLsn(ctx, &pagepb.LeaseLsnRequest{At: at.encode()})
+	if err != nil {
+		return 0, time.Time{}, decode(err)
+	}
+	if err := r.GetExpires().CheckValid(); err != nil {
+		return 0, time.Time{}, fmt.Errorf("page service: end of a lease: %w", err)
+	}
+	return pg.LSN(r.GetLsn()), r.GetExpires().AsTime(), nil
 }
 
 // Error is a service's answer to a request that failed.

@@ -15,6 +15,7 @@ package pagepb
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -767,6 +768,105 @@ func (x *GetSlruSegmentResponse) GetSegment() []byte {
 	return nil
 }
 
+type LeaseLsnRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The moment that is leased: of the newest, where that is when the answer is made.
+	At            *ReadAt `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseLsnRequest) Reset() {
+	*x = LeaseLsnRequest{}
+	mi := &file_pageapi_pagepb_page_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseLsnRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseLsnRequest) ProtoMessage() {}
+
+func (x *LeaseLsnRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pageapi_pagepb_page_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseLsnRequest.ProtoReflect.Descriptor instead.
+func (*LeaseLsnRequest) Descriptor() ([]byte, []int) {
+	return file_pageapi_pagepb_page_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *LeaseLsnRequest) GetAt() *ReadAt {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+type LeaseLsnResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The LSN that is leased.
+	Lsn uint64 `protobuf:"varint,1,opt,name=lsn,proto3" json:"lsn,omitempty"`
+	// When the lease ends, by the server's clock.
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expires,proto3" json:"expires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseLsnResponse) Reset() {
+	*x = LeaseLsnResponse{}
+	mi := &file_pageapi_pagepb_page_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseLsnResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseLsnResponse) ProtoMessage() {}
+
+func (x *LeaseLsnResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pageapi_pagepb_page_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseLsnResponse.ProtoReflect.Descriptor instead.
+func (*LeaseLsnResponse) Descriptor() ([]byte, []int) {
+	return file_pageapi_pagepb_page_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *LeaseLsnResponse) GetLsn() uint64 {
+	if x != nil {
+		return x.Lsn
+	}
+	return 0
+}
+
+func (x *LeaseLsnResponse) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
 // What went wrong.
 type Error struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -781,7 +881,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_pageapi_pagepb_page_proto_msgTypes[11]
+	mi := &file_pageapi_pagepb_page_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -793,7 +893,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_pageapi_pagepb_page_proto_msgTypes[11]
+	mi := &file_pageapi_pagepb_page_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -806,7 +906,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_pageapi_pagepb_page_proto_rawDescGZIP(), []int{11}
+	return file_pageapi_pagepb_page_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Error) GetStatus() int32 {
@@ -834,7 +934,7 @@ var File_pageapi_pagepb_page_proto protoreflect.FileDescriptor
 
 const file_pageapi_pagepb_page_proto_rawDesc = "" +
 	"\n" +
-	"\x19pageapi/pagepb/page.proto\x12\ftarn.page.v1\"\x94\x01\n" +
+	"\x19pageapi/pagepb/page.proto\x12\ftarn.page.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x01\n" +
 	"\x06ReadAt\x12\x16\n" +
 	"\x06branch\x18\x01 \x01(\tR\x06branch\x12\x10\n" +
 	"\x03lsn\x18\x02 \x01(\x04R\x03lsn\x12\x17\n" +
@@ -884,7 +984,12 @@ const file_pageapi_pagepb_page_proto_rawDesc = "" +
 	"\asegment\x18\x03 \x01(\rR\asegment\"D\n" +
 	"\x16GetSlruSegmentResponse\x12\x10\n" +
 	"\x03lsn\x18\x01 \x01(\x04R\x03lsn\x12\x18\n" +
-	"\asegment\x18\x02 \x01(\fR\asegment\"M\n" +
+	"\asegment\x18\x02 \x01(\fR\asegment\"7\n" +
+	"\x0fLeaseLsnRequest\x12$\n" +
+	"\x02at\x18\x01 \x01(\v2\x14.tarn.page.v1.ReadAtR\x02at\"Z\n" +
+	"\x10LeaseLsnResponse\x12\x10\n" +
+	"\x03lsn\x18\x01 \x01(\x04R\x03lsn\x124\n" +
+	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"M\n" +
 	"\x05Error\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\x05R\x06status\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x18\n" +
@@ -894,13 +999,14 @@ const file_pageapi_pagepb_page_proto_rawDesc = "" +
 	"\x0eSLRU_KIND_XACT\x10\x01\x12\x1f\n" +
 	"\x1bSLRU_KIND_MULTIXACT_OFFSETS\x10\x02\x12\x1f\n" +
 	"\x1bSLRU_KIND_MULTIXACT_MEMBERS\x10\x03\x12\x17\n" +
-	"\x13SLRU_KIND_COMMIT_TS\x10\x042\xd2\x02\n" +
+	"\x13SLRU_KIND_COMMIT_TS\x10\x042\x9d\x03\n" +
 	"\vPageService\x12F\n" +
 	"\aGetPage\x12\x1c.tarn.page.v1.GetPageRequest\x1a\x1d.tarn.page.v1.GetPageResponse\x12M\n" +
 	"\bGetPages\x12\x1d.tarn.page.v1.GetPagesRequest\x1a\x1e.tarn.page.v1.GetPagesResponse(\x010\x01\x12O\n" +
 	"\n" +
 	"GetRelSize\x12\x1f.tarn.page.v1.GetRelSizeRequest\x1a .tarn.page.v1.GetRelSizeResponse\x12[\n" +
-	"\x0eGetSlruSegment\x12#.tarn.page.v1.GetSlruSegmentRequest\x1a$.tarn.page.v1.GetSlruSegmentResponseB3Z1github.com/tarn-db/tarn/pageserver/pageapi/pagepbb\x06proto3"
+	"\x0eGetSlruSegment\x12#.tarn.page.v1.GetSlruSegmentRequest\x1a$.tarn.page.v1.GetSlruSegmentResponse\x12I\n" +
+	"\bLeaseLsn\x12\x1d.tarn.page.v1.LeaseLsnRequest\x1a\x1e.tarn.page.v1.LeaseLsnResponseB3Z1github.com/tarn-db/tarn/pageserver/pageapi/pagepbb\x06proto3"
 
 var (
 	file_pageapi_pagepb_page_proto_rawDescOnce sync.Once
@@ -915,7 +1021,7 @@ func file_pageapi_pagepb_page_proto_rawDescGZIP() []byte {
 }
 
 var file_pageapi_pagepb_page_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_pageapi_pagepb_page_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_pageapi_pagepb_page_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_pageapi_pagepb_page_proto_goTypes = []any{
 	(SlruKind)(0),                  // 0: tarn.page.v1.SlruKind
 	(*ReadAt)(nil),                 // 1: tarn.page.v1.ReadAt
@@ -929,7 +1035,10 @@ var file_pageapi_pagepb_page_proto_goTypes = []any{
 	(*GetRelSizeResponse)(nil),     // 9: tarn.page.v1.GetRelSizeResponse
 	(*GetSlruSegmentRequest)(nil),  // 10: tarn.page.v1.GetSlruSegmentRequest
 	(*GetSlruSegmentResponse)(nil), // 11: tarn.page.v1.GetSlruSegmentResponse
-	(*Error)(nil),                  // 12: tarn.page.v1.Error
+	(*LeaseLsnRequest)(nil),        // 12: tarn.page.v1.LeaseLsnRequest
+	(*LeaseLsnResponse)(nil),       // 13: tarn.page.v1.LeaseLsnResponse
+	(*Error)(nil),                  // 14: tarn.page.v1.Error
+	(*timestamppb.Timestamp)(nil),  // 15: google.protobuf.Timestamp
 }
 var file_pageapi_pagepb_page_proto_depIdxs = []int32{
 	2,  // 0: tarn.page.v1.BlockRange.fork:type_name -> tarn.page.v1.RelFork
@@ -937,24 +1046,28 @@ var file_pageapi_pagepb_page_proto_depIdxs = []int32{
 	2,  // 2: tarn.page.v1.GetPageRequest.fork:type_name -> tarn.page.v1.RelFork
 	1,  // 3: tarn.page.v1.GetPagesRequest.at:type_name -> tarn.page.v1.ReadAt
 	3,  // 4: tarn.page.v1.GetPagesRequest.ranges:type_name -> tarn.page.v1.BlockRange
-	12, // 5: tarn.page.v1.GetPagesResponse.error:type_name -> tarn.page.v1.Error
+	14, // 5: tarn.page.v1.GetPagesResponse.error:type_name -> tarn.page.v1.Error
 	1,  // 6: tarn.page.v1.GetRelSizeRequest.at:type_name -> tarn.page.v1.ReadAt
 	2,  // 7: tarn.page.v1.GetRelSizeRequest.fork:type_name -> tarn.page.v1.RelFork
 	1,  // 8: tarn.page.v1.GetSlruSegmentRequest.at:type_name -> tarn.page.v1.ReadAt
 	0,  // 9: tarn.page.v1.GetSlruSegmentRequest.kind:type_name -> tarn.page.v1.SlruKind
-	4,  // 10: tarn.page.v1.PageService.GetPage:input_type -> tarn.page.v1.GetPageRequest
-	6,  // 11: tarn.page.v1.PageService.GetPages:input_type -> tarn.page.v1.GetPagesRequest
-	8,  // 12: tarn.page.v1.PageService.GetRelSize:input_type -> tarn.page.v1.GetRelSizeRequest
-	10, // 13: tarn.page.v1.PageService.GetSlruSegment:input_type -> tarn.page.v1.GetSlruSegmentRequest
-	5,  // 14: tarn.page.v1.PageService.GetPage:output_type -> tarn.page.v1.GetPageResponse
-	7,  // 15: tarn.page.v1.PageService.GetPages:output_type -> tarn.page.v1.GetPagesResponse
-	9,  // 16: tarn.page.v1.PageService.GetRelSize:output_type -> tarn.page.v1.GetRelSizeResponse
-	11, // 17: tarn.page.v1.PageService.GetSlruSegment:output_type -> tarn.page.v1.GetSlruSegmentResponse
-	14, // [14:18] is the sub-list for method output_type
-	10, // [10:14] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	1,  // 10: tarn.page.v1.LeaseLsnRequest.at:type_name -> tarn.page.v1.ReadAt
+	15, // 11: tarn.page.v1.LeaseLsnResponse.expires:type_name -> google.protobuf.Timestamp
+	4,  // 12: tarn.page.v1.PageService.GetPage:input_type -> tarn.page.v1.GetPageRequest
+	6,  // 13: tarn.page.v1.PageService.GetPages:input_type -> tarn.page.v1.GetPagesRequest
+	8,  // 14: tarn.page.v1.PageService.GetRelSize:input_type -> tarn.page.v1.GetRelSizeRequest
+	10, // 15: tarn.page.v1.PageService.GetSlruSegment:input_type -> tarn.page.v1.GetSlruSegmentRequest
+	12, // 16: tarn.page.v1.PageService.LeaseLsn:input_type -> tarn.page.v1.LeaseLsnRequest
+	5,  // 17: tarn.page.v1.PageService.GetPage:output_type -> tarn.page.v1.GetPageResponse
+	7,  // 18: tarn.page.v1.PageService.GetPages:output_type -> tarn.page.v1.GetPagesResponse
+	9,  // 19: tarn.page.v1.PageService.GetRelSize:output_type -> tarn.page.v1.GetRelSizeResponse
+	11, // 20: tarn.page.v1.PageService.GetSlruSegment:output_type -> tarn.page.v1.GetSlruSegmentResponse
+	13, // 21: tarn.page.v1.PageService.LeaseLsn:output_type -> tarn.page.v1.LeaseLsnResponse
+	17, // [17:22] is the sub-list for method output_type
+	12, // [12:17] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_pageapi_pagepb_page_proto_init() }
@@ -968,7 +1081,7 @@ func file_pageapi_pagepb_page_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pageapi_pagepb_page_proto_rawDesc), len(file_pageapi_pagepb_page_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

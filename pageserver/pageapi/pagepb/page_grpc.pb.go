@@ -29,6 +29,7 @@ const (
 	PageService_GetPages_FullMethodName       = "/tarn.page.v1.PageService/GetPages"
 	PageService_GetRelSize_FullMethodName     = "/tarn.page.v1.PageService/GetRelSize"
 	PageService_GetSlruSegment_FullMethodName = "/tarn.page.v1.PageService/GetSlruSegment"
+	PageService_LeaseLsn_FullMethodName       = "/tarn.page.v1.PageService/LeaseLsn"
 )
 
 // PageServiceClient is the client API for PageService service.
@@ -45,6 +46,9 @@ type PageServiceClient interface {
 	GetRelSize(ctx context.Context, in *GetRelSizeRequest, opts ...grpc.CallOption) (*GetRelSizeResponse, error)
 	// One segment of the commit log, of multixacts or of commit times, as the server's file would be.
 	GetSlruSegment(ctx context.Context, in *GetSlruSegmentRequest, opts ...grpc.CallOption) (*GetSlruSegmentResponse, error)
+	// Keeps an LSN readable for a time, whatever history's window. Asking again before it ends renews it. Leases outlive the process
+	// that gave them.
+	LeaseLsn(ctx context.Context, in *LeaseLsnRequest, opts ...grpc.CallOption) (*LeaseLsnResponse, error)
 }
 
 type pageServiceClient struct {
@@ -98,6 +102,16 @@ func (c *pageServiceClient) GetSlruSegment(ctx context.Context, in *GetSlruSegme
 	return out, nil
 }
 
+func (c *pageServiceClient) LeaseLsn(ctx context.Context, in *LeaseLsnRequest, opts ...grpc.CallOption) (*LeaseLsnResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LeaseLsnResponse)
+	err := c.cc.Invoke(ctx, PageService_LeaseLsn_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PageServiceServer is the server API for PageService service.
 // All implementations must embed UnimplementedPageServiceServer
 // for forward compatibility.
@@ -112,6 +126,9 @@ type PageServiceServer interface {
 	GetRelSize(context.Context, *GetRelSizeRequest) (*GetRelSizeResponse, error)
 	// One segment of the commit log, of multixacts or of commit times, as the server's file would be.
 	GetSlruSegment(context.Context, *GetSlruSegmentRequest) (*GetSlruSegmentResponse, error)
+	// Keeps an LSN readable for a time, whatever history's window. Asking again before it ends renews it. Leases outlive the process
+	// that gave them.
+	LeaseLsn(context.Context, *LeaseLsnRequest) (*LeaseLsnResponse, error)
 	mustEmbedUnimplementedPageServiceServer()
 }
 
@@ -133,6 +150,9 @@ func (UnimplementedPageServiceServer) GetRelSize(context.Context, *GetRelSizeReq
 }
 func (UnimplementedPageServiceServer) GetSlruSegment(context.Context, *GetSlruSegmentRequest) (*GetSlruSegmentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetSlruSegment not implemented")
+}
+func (UnimplementedPageServiceServer) LeaseLsn(context.Context, *LeaseLsnRequest) (*LeaseLsnResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method LeaseLsn not implemented")
 }
 func (UnimplementedPageServiceServer) mustEmbedUnimplementedPageServiceServer() {}
 func (UnimplementedPageServiceServer) testEmbeddedByValue()                     {}
@@ -216,6 +236,24 @@ func _PageService_GetSlruSegment_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PageService_LeaseLsn_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LeaseLsnRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PageServiceServer).LeaseLsn(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PageService_LeaseLsn_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PageServiceServer).LeaseLsn(ctx, req.(*LeaseLsnRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // PageService_ServiceDesc is the grpc.ServiceDesc for PageService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -234,6 +272,10 @@ var PageService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetSlruSegment",
 			Handler:    _PageService_GetSlruSegment_Handler,
+		},
+		{
+			MethodName: "LeaseLsn",
+			Handler:    _PageService_LeaseLsn_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
