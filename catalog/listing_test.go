@@ -96,6 +96,15 @@ func (l *listedTable) locations() (out []string) {
 	return out
 }
 
+// lists counts Spark's.
+func (l *listedTable) lists(t *testing.T) (n int) {
+	t.Helper()
+	if err := l.store.List(t.Context(), l.ID.Root()+"/data/_spark_metadata/", func(objstore.ObjectInfo) error { n++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // awaitList waits for the list of an LSN. Every list that is there meanwhile must be one that Spark finds.
 func (l *listedTable) awaitList(t *testing.T, lsn pg.LSN) []string {
 	t.Helper()
@@ -169,9 +178,8 @@ func TestListing(t *testing.T) {
 	if files, at, err := sparkFiles(store, a.ID.Root()); err != nil || at != "0/900" || !slices.Equal(files, a.locations()) {
 		t.Errorf("after the grace time: %v at %s, %v", files, at, err)
 	}
-	n := 0
-	if err := store.List(t.Context(), a.ID.Root()+"/data/_spark_metadata/", func(objstore.ObjectInfo) error { n++; return nil }); err != nil || n != 2 {
-		t.Errorf("%d lists after the grace time, %v; want the two newest", n, err)
+	if n := a.lists(t); n != 2 {
+		t.Errorf("%d lists after the grace time, want the two newest", n)
 	}
 }
 
@@ -211,6 +219,9 @@ func TestListingOverRestarts(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.awaitList(t, lsn)
+		if n := a.lists(t); n != 2 {
+			t.Errorf("%d lists after the sweep, want the two newest", n)
+		}
 		ch := a.change(true)
 		ch.AddData = []lake.File{must(a.Insert(t.Context(), int64(lsn)))(t)}
 		publish(t, c, publication(lsn+0x100, ch))

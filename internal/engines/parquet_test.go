@@ -16,7 +16,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/tarn-db/tarn/internal/admin"
+	"github.com/tarn-db/tarn/internal/demo"
 	"github.com/tarn-db/tarn/internal/lakecheck"
+	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pgtest"
 )
 
@@ -82,8 +84,8 @@ func (m *bareModel) write(ctx context.Context, conn *pgx.Conn, seq int, rng *ran
 	return seq, nil
 }
 
-// bareTable waits until the lists are those of a table that has been published.
-func (r *rig) bareTable() *admin.Parquet {
+// bareTable waits until the newest list is of an LSN, or a later one.
+func (r *rig) bareTable(lsn pg.LSN) *admin.Parquet {
 	r.t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		status, err := (&admin.Client{Addr: r.http}).Status(r.t.Context())
@@ -91,7 +93,7 @@ func (r *rig) bareTable() *admin.Parquet {
 			r.t.Fatal(err)
 		}
 		for _, table := range status.Tables {
-			if table.Table == "acc" && table.Parquet != nil && table.Parquet.LSN >= status.Tables[0].LSN {
+			if table.Table == "acc" && table.Parquet != nil && table.Parquet.LSN >= lsn {
 				return table.Parquet
 			}
 		}
@@ -154,7 +156,7 @@ func TestParquet(t *testing.T) {
 		r.bareReaders(func(p *admin.Parquet, m *bareModel) []func() {
 			return []func(){func() { r.bySpark(p.Folder, m) }, r.byList(p.Manifest, m)}
 		})
-		p := r.bareTable()
+		p := r.bareTable(0)
 		if _, err := r.readers[lakecheck.DuckDB].Query(t.Context(), r.catalog, database, "SELECT count(*) FROM read_parquet('"+strings.TrimPrefix(p.Folder, "file://")+"/*.parquet')"); err == nil || !strings.Contains(err.Error(), "0-read-the-manifest.parquet") {
 			t.Errorf("all files of the folder at once: %v", err)
 		}
@@ -178,7 +180,7 @@ func (r *rig) bareReaders(start func(*admin.Parquet, *bareModel) []func()) {
 		r.publish()
 	}
 	m.add(0, bareAccounts+1)
-	readers := start(r.bareTable(), m)
+	readers := start(r.bareTable(0), m)
 	rng := rand.New(rand.NewPCG(pgtest.Seed(t), 1))
 	seq := 0
 	load := func(d time.Duration, meanwhile func()) {
@@ -207,20 +209,23 @@ func (r *rig) bareReaders(start func(*admin.Parquet, *bareModel) []func()) {
 		r.startTarn()
 	})
 	load(5*time.Second, func() { r.exec(`ALTER TABLE acc ADD COLUMN more numeric(5,2)`) })
-	once := func(want bareState) {
+	once := func(sql string, want bareState) {
 		t.Helper()
+		before, err := demo.FlushLSN(t.Context(), r.pg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.exec(sql)
 		r.publish()
-		r.bareTable()
+		r.bareTable(before)
 		m.states = map[int]bareState{want.seq: want}
 		for _, read := range readers {
 			read()
 		}
 	}
-	once(m.states[seq])
-	r.exec(`DELETE FROM acc`)
-	once(bareState{})
-	r.exec(`INSERT INTO acc VALUES (3, 5, '00112233-4455-6677-8899-aabbccddeeff', '23:59:58.5', 1.5)`)
-	once(bareState{rows: 1, checksum: 15})
+	once(`UPDATE acc SET more = 1 WHERE id = 1`, m.states[seq])
+	once(`DELETE FROM acc`, bareState{})
+	once(`INSERT INTO acc VALUES (3, 5, '00112233-4455-6677-8899-aabbccddeeff', '23:59:58.5', 1.5)`, bareState{rows: 1, checksum: 15})
 	for _, f := range m.failed {
 		t.Error(f)
 	}
