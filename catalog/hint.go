@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"github.com/tarn-db/tarn/catalog/journal"
+	"github.com/tarn-db/tarn/catalog/table"
 	"github.com/tarn-db/tarn/materialize/lake"
 	"golang.org/x/sync/errgroup"
 )
 
-// Signposts are for readers that are given a table's folder and no catalog (Iceberg's HadoopTables, DuckDB's iceberg_scan,
-// PyIceberg's StaticTable): two objects beside a table's metadata, for tables that Options.VersionHint names.
+// Signposts are for readers that are given a table's folder and no catalog: lists of data files for those of bare Parquet (listing),
+// and for Iceberg's (HadoopTables, DuckDB's iceberg_scan, PyIceberg's StaticTable) two objects beside a table's metadata, for
+// tables that Options.VersionHint names.
 //
 //	<root>/metadata/v<N>.metadata.json   a copy of the metadata.json with version N
 //	<root>/metadata/version-hint.text    N in decimal digits, nothing else
@@ -27,14 +29,22 @@ import (
 // Invariant: version-hint.text names a v<N> that is durable; that object stays for the grace time after another took its place.
 type signposts struct {
 	mu      sync.Mutex
-	pending map[lake.TableID]journal.Metadata
-	at      map[lake.TableID]journal.Metadata // what was put last by this process
+	pending map[lake.TableID]signpost
+	at      map[lake.TableID]signpost // what was put last by this process
 
 	start  sync.Once
 	cancel context.CancelFunc
 	wake   chan struct{}
 	stop   chan struct{}
 	done   chan struct{}
+}
+
+// signpost is what a table is to have for one version.
+type signpost struct {
+	meta   journal.Metadata
+	hint   bool
+	list   *listing // nil: none
+	schema lake.Schema
 }
 
 // signpostDrain is how long Close lets the last signposts take.
@@ -47,16 +57,23 @@ func versionKey(id lake.TableID, version uint32) string {
 }
 
 // point asks for a table's signpost, if it is to have one.
-func (c *Catalog) point(rec *journal.Table) {
-	if c.opts.VersionHint == nil || rec.Dropped || rec.Metadata.Version == 0 || !c.opts.VersionHint(rec.TableName()) {
+func (c *Catalog) point(rec *journal.Table, t *table.Table) {
+	if rec.Dropped || rec.Metadata.Version == 0 {
 		return
+	}
+	want := signpost{meta: rec.Metadata, hint: c.opts.VersionHint != nil && c.opts.VersionHint(rec.TableName()), list: newListing(t, rec.LSN, c.opts.Now())}
+	if !want.hint && want.list == nil {
+		return
+	}
+	if want.list != nil {
+		want.schema = t.Schema()
 	}
 	s := &c.signposts
 	s.mu.Lock()
 	if s.pending == nil {
-		s.pending, s.at = map[lake.TableID]journal.Metadata{}, map[lake.TableID]journal.Metadata{}
+		s.pending, s.at = map[lake.TableID]signpost{}, map[lake.TableID]signpost{}
 	}
-	s.pending[rec.ID()] = rec.Metadata
+	s.pending[rec.ID()] = want
 	s.mu.Unlock()
 	s.start.Do(func() {
 		s.wake, s.stop, s.done = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
@@ -70,7 +87,8 @@ func (c *Catalog) point(rec *journal.Table) {
 	}
 }
 
-// pointAll asks for those of all live tables: an earlier process may have ended between a commit and its signposts.
+// pointAll asks for those of all live tables: an earlier process may have ended between a commit and its signposts. The caller
+// holds writeMu.
 func (c *Catalog) pointAll() {
 	c.mu.RLock()
 	recs := make([]journal.Table, 0, len(c.state.names))
@@ -79,7 +97,7 @@ func (c *Catalog) pointAll() {
 	}
 	c.mu.RUnlock()
 	for i := range recs {
-		c.point(&recs[i])
+		c.point(&recs[i], c.writer.tables[recs[i].ID()])
 	}
 }
 
@@ -119,10 +137,10 @@ func (c *Catalog) putSignposts(ctx context.Context) {
 	s.mu.Unlock()
 	var g errgroup.Group
 	g.SetLimit(max(4, c.opts.Workers/4))
-	for id, meta := range round {
+	for id, want := range round {
 		g.Go(func() error {
-			if err := c.putSignpost(ctx, id, meta); err != nil {
-				c.opts.Logger.Warn("a table's version hint was not written; its next publication writes it", "table", id.Root(), "error", err)
+			if err := c.putSignpost(ctx, id, want); err != nil {
+				c.opts.Logger.Warn("what readers without the catalog go by was not written; the table's next publication writes it", "table", id.Root(), "error", err)
 			}
 			return nil
 		})
@@ -130,18 +148,48 @@ func (c *Catalog) putSignposts(ctx context.Context) {
 	_ = g.Wait() // each has said what went wrong
 }
 
-func (c *Catalog) putSignpost(ctx context.Context, id lake.TableID, meta journal.Metadata) error {
+func (c *Catalog) putSignpost(ctx context.Context, id lake.TableID, want signpost) error {
 	s := &c.signposts
 	s.mu.Lock()
 	last := s.at[id]
 	s.mu.Unlock()
 	c.mu.RLock()
 	t := c.state.tables[id]
-	current := t != nil && !t.rec.Dropped && t.rec.Metadata == meta
+	current := t != nil && !t.rec.Dropped && t.rec.Metadata == want.meta
 	c.mu.RUnlock()
-	if !current || last == meta {
+	if !current || last.meta == want.meta {
 		return nil
 	}
+	if want.hint {
+		if err := c.putHint(ctx, id, want.meta); err != nil {
+			return err
+		}
+	}
+	var dead []string
+	if want.list != nil {
+		listed := uint32(0)
+		if last.list != nil {
+			listed = last.meta.Version
+		}
+		if err := c.putListing(ctx, id, want.meta.Version, listed, want.schema, want.list); err != nil {
+			return err
+		}
+		want.list.files = nil // not kept
+	}
+	s.mu.Lock()
+	s.at[id] = want
+	s.mu.Unlock()
+	if last.hint {
+		dead = append(dead, versionKey(id, last.meta.Version))
+	}
+	if last.list != nil && last.list.empty {
+		dead = append(dead, noneKey(id, last.meta.Version))
+	}
+	c.garbage.add(c.opts.Now(), dead, nil)
+	return nil
+}
+
+func (c *Catalog) putHint(ctx context.Context, id lake.TableID, meta journal.Metadata) error {
 	b, err := c.metadata.get(ctx, meta.Key(id))
 	if err != nil {
 		return err
@@ -149,14 +197,5 @@ func (c *Catalog) putSignpost(ctx context.Context, id lake.TableID, meta journal
 	if err := c.put(ctx, versionKey(id, meta.Version), b); err != nil {
 		return err
 	}
-	if err := c.put(ctx, hintKey(id), strconv.AppendUint(nil, uint64(meta.Version), 10)); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.at[id] = meta
-	s.mu.Unlock()
-	if last.Version != 0 {
-		c.garbage.add(c.opts.Now(), []string{versionKey(id, last.Version)}, nil)
-	}
-	return nil
+	return c.put(ctx, hintKey(id), strconv.AppendUint(nil, uint64(meta.Version), 10))
 }

@@ -259,7 +259,11 @@ func (c *Catalog) adopt(pub *publication) {
 			c.upkeep.forget(t.change.ID)
 			continue
 		}
+		listed := t.table.Property(lake.ParquetProperty) == "true"
 		g := t.commit.Adopt()
+		if listed && t.table.Property(lake.ParquetProperty) != "true" {
+			c.unlist(t.change.ID)
+		}
 		if t.change.Assigned != nil {
 			t.commit.EachAssigned(t.change.Assigned)
 		}
@@ -275,7 +279,7 @@ func (c *Catalog) adopt(pub *publication) {
 	}
 	for i := range pub.changes {
 		if t := &pub.changes[i]; t.commit != nil && t.commit.Changed {
-			c.point(&t.rec)
+			c.point(&t.rec, t.table)
 		}
 	}
 	w.entries = append(w.entries, pub.entry)

@@ -69,7 +69,9 @@ func (s *scrubber) catalog(ctx context.Context, c *Catalog) error {
 		for _, v := range t.versions { // of the grace time
 			s.named[v.meta.Key(id)] = true
 		}
-		s.named[hintKey(id)], s.named[versionKey(id, t.rec.Metadata.Version)] = true, true
+		for _, key := range append(listed(id, t.rec.Metadata.Version), hintKey(id), versionKey(id, t.rec.Metadata.Version)) {
+			s.named[key] = true
+		}
 		if !t.rec.Dropped {
 			recs, blobs = append(recs, t.rec), append(blobs, t.rec.State)
 		}

@@ -14,7 +14,10 @@ import (
 // clockSlack is the coarseness of the times stores give objects.
 const clockSlack = 2 * time.Second
 
-func isMetadataObject(key string) bool { return strings.Contains(key, "/metadata/") }
+// isMetadataObject says that an object has no companion: it is of a table's metadata, or of the lists beside its data.
+func isMetadataObject(key string) bool {
+	return strings.Contains(key, "metadata/") || strings.Contains(key, "manifest/")
+}
 
 func (c *Catalog) keysUnder(ctx context.Context, prefix string) ([]string, error) {
 	var keys []string

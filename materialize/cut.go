@@ -150,11 +150,11 @@ func (c *cut) job(p *tablePlan) *job {
 			return renamed(p, t)
 		}
 		return &job{plan: p, table: t, rewrite: true} // what the plan could not say is understood again
-	case resync || p.cols.change == reencode || t.state.Encoders != encodersVersion || p.policy != t.state.Policy && len(t.state.OutOfRange) > 0:
+	case resync || p.cols.change == reencode || p.format.Parquet && (!t.state.Parquet || p.cols.change == metadata) || t.state.Encoders != encodersVersion || p.policy != t.state.Policy && len(t.state.OutOfRange) > 0:
 		return &job{plan: p, table: t, rewrite: true}
 	case p.cols.change == promote:
 		return &job{plan: p, table: t, rewrite: true, promote: true}
-	case p.cols.change == metadata || p.name != t.name || p.format.Version > t.format || p.format.CopyOnWrite != t.state.CopyOnWrite || t.shared && !p.format.SharedVectors || !sameLeaves(p, t) || c.touched(p):
+	case p.cols.change == metadata || p.name != t.name || p.format.Version > t.format || p.format.CopyOnWrite != t.state.CopyOnWrite || p.format.Parquet != t.state.Parquet || t.shared && !p.format.SharedVectors || !sameLeaves(p, t) || c.touched(p):
 		return &job{plan: p, table: t}
 	}
 	return nil

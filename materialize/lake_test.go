@@ -231,6 +231,7 @@ type rig struct {
 	fileBytes   int64 // of the engine, if not 0: 1 makes every file a large one
 	format      int   // Iceberg format version that the configuration wants
 	shared      bool  // deletion vectors share objects
+	parquet     bool  // the data files are of one schema
 	copyOnWrite bool  // tables have no deletes beside their data files
 }
 
@@ -252,7 +253,7 @@ func (r *rig) start() {
 	}
 	var err error
 	r.eng, err = New(context.Background(), Options{Store: r.store, Publisher: r.lake, ToastDir: r.dir, MemoryBytes: 64 << 20, Workers: 2,
-		Format: func(lake.TableName) TableFormat { return TableFormat{r.format, r.shared, r.copyOnWrite} }})
+		Format: func(lake.TableName) TableFormat { return TableFormat{r.format, r.shared, r.copyOnWrite, r.parquet} }})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -25,6 +25,8 @@ type TableFormat struct {
 	// (docs/ENGINES.md).
 	SharedVectors bool
 	CopyOnWrite   bool // files that lose rows are written again; there are no deletes beside them
+	// Parquet, with CopyOnWrite, has the data files be the table to readers of bare Parquet (lake.ParquetProperty).
+	Parquet bool
 }
 
 func (e *Engine) format(name lake.TableName) TableFormat {

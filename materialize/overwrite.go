@@ -19,8 +19,13 @@ import (
 // Invariant: no file of a table in this mode has deleted rows. Those of a table that comes to the mode are written again by the
 // publication that says so.
 
-// overwriteFileBytes ends data files of a table in copy-on-write mode: a row that changes costs up to so many bytes again.
-const overwriteFileBytes = 8 << 20
+// What ends data files of a table in copy-on-write mode, whichever comes first: a row that changes costs up to so much again.
+//
+// Invariant: overwriteFileRows is not less than smallFileRows; else files that are whole would be compacted, for ever.
+const (
+	overwriteFileBytes = 8 << 20
+	overwriteFileRows  = 2 * smallFileRows
+)
 
 // fileBytesOf is the size at which a data file of a table is ended.
 func (e *Engine) fileBytesOf(copyOnWrite bool) int64 {
@@ -28,6 +33,11 @@ func (e *Engine) fileBytesOf(copyOnWrite bool) int64 {
 		return min(e.fileBytes, overwriteFileBytes)
 	}
 	return e.fileBytes
+}
+
+// full says that the data file under way is to be ended.
+func (enc *encoder) full() bool {
+	return enc.out.Full() || enc.w.plan.format.CopyOnWrite && enc.out.Rows() >= overwriteFileRows
 }
 
 // pickDeleted has files with deleted rows written again: those of before the table came to be in copy-on-write mode.

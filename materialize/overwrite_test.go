@@ -1,9 +1,15 @@
 package materialize
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
+	"github.com/apache/arrow-go/v18/parquet/file"
+
+	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/materialize/lake"
 )
@@ -122,5 +128,66 @@ func TestWriteModeSwitched(t *testing.T) {
 		if ch := r.lake.last.Tables[0]; len(ch.AddData) != 0 || len(ch.AddDeletes)+len(ch.AddVectors) != 1 {
 			t.Errorf("a delete afterwards: %+v", ch)
 		}
+	}
+}
+
+// oneSchema says which data file has other columns than its table.
+func (p *published0) oneSchema(store objstore.Store) error {
+	for _, t := range p.tables {
+		var want []string
+		for _, f := range t.Schema.Fields {
+			want = append(want, f.Name)
+		}
+		for _, f := range t.Data {
+			r, err := file.NewParquetReader(bytes.NewReader(p.get(store, f.Key)))
+			if err != nil {
+				return err
+			}
+			var have []string
+			for i := range r.MetaData().Schema.NumColumns() {
+				have = append(have, r.MetaData().Schema.Column(i).Name())
+			}
+			if !slices.Equal(have, want) {
+				return fmt.Errorf("table %s: %s has the columns %q, want %q", t.Name, f.Key, have, want)
+			}
+		}
+	}
+	return nil
+}
+
+// TestParquetSchema: with parquet every data file has the table's columns: the setting writes files of before again, once, and so does a column
+// that comes. The property tells the catalog, until the setting goes.
+func TestParquetSchema(t *testing.T) {
+	r, a, _ := filled(t, 10)
+	r.srv.do(func(x pg.XID) { r.srv.addColumn(x, a, "first", 0); r.srv.insert(x, a, 100, "row") })
+	r.cut()
+	if r.lake.oneSchema(r.store) == nil {
+		t.Fatal("files of before have the new column")
+	}
+	step := func(what string) {
+		t.Helper()
+		r.cut()
+		if err := errors.Join(r.lake.noDeletes(), r.lake.oneSchema(r.store)); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if ch := r.lake.last.Tables[0]; ch.Properties[lake.ParquetProperty] != "true" {
+			t.Errorf("%s: properties %v", what, ch.Properties)
+		}
+		if res := r.cut(); res.Published {
+			t.Errorf("%s: published twice", what)
+		}
+	}
+	r.copyOnWrite, r.parquet = true, true
+	r.start()
+	step("set")
+	r.srv.do(func(x pg.XID) { r.srv.addColumn(x, a, "second", 0); r.srv.insert(x, a, 101, "row") })
+	step("a column came")
+	r.srv.do(func(x pg.XID) { r.srv.delete(x, a.rows[0]) })
+	step("a row went")
+	r.parquet = false
+	r.start()
+	r.cut()
+	if ch := r.lake.last.Tables[0]; ch.Properties[lake.ParquetProperty] != "false" || len(ch.AddData)+len(ch.RemoveData) != 0 {
+		t.Errorf("unset: %+v", ch)
 	}
 }

@@ -199,7 +199,7 @@ func (enc *encoder) row(ctx context.Context, tid pg.TID, t pg.HeapTuple, moved *
 	if err := enc.out.EndRow(); err != nil {
 		return err
 	}
-	if enc.out.Full() {
+	if enc.full() {
 		return enc.seal(ctx)
 	}
 	return nil

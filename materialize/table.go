@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -159,7 +160,7 @@ func (w *tableWork) objectKey(what, suffix string) string {
 // result describes the change, and how the engine's view follows it.
 func (w *tableWork) result() *tableResult {
 	w.took = time.Since(w.began)
-	st := tableState{Version: stateVersion, Encoders: encodersVersion, Columns: w.plan.cols.states, LeftOut: w.plan.cols.leftOut, OutOfRange: w.outOfRange(), Policy: w.plan.policy, CopyOnWrite: w.plan.format.CopyOnWrite}
+	st := tableState{Version: stateVersion, Encoders: encodersVersion, Columns: w.plan.cols.states, LeftOut: w.plan.cols.leftOut, OutOfRange: w.outOfRange(), Policy: w.plan.policy, CopyOnWrite: w.plan.format.CopyOnWrite, Parquet: w.plan.format.Parquet}
 	for _, lp := range w.plan.leaves {
 		st.Leaves = append(st.Leaves, lp.leafState)
 	}
@@ -170,6 +171,9 @@ func (w *tableWork) result() *tableResult {
 	}
 	if st.CopyOnWrite || w.old != nil && w.old.state.CopyOnWrite {
 		ch.Properties = writeModes(st.CopyOnWrite)
+	}
+	if st.Parquet || w.old != nil && w.old.state.Parquet {
+		ch.Properties[lake.ParquetProperty] = strconv.FormatBool(st.Parquet)
 	}
 	for _, f := range w.removeData {
 		ch.RemoveData = append(ch.RemoveData, f.key)
@@ -186,7 +190,7 @@ func (w *tableWork) result() *tableResult {
 
 // nothing says whether blocks changed but neither rows nor what is said of them.
 func (w *tableWork) nothing(ch lake.TableChange, st tableState) bool {
-	return w.old != nil && !w.rewrite && ch.Name == w.old.name && st.CopyOnWrite == w.old.state.CopyOnWrite && len(w.gone) == 0 && len(w.copied) == 0 &&
+	return w.old != nil && !w.rewrite && ch.Name == w.old.name && st.CopyOnWrite == w.old.state.CopyOnWrite && st.Parquet == w.old.state.Parquet && len(w.gone) == 0 && len(w.copied) == 0 &&
 		w.format == w.old.format && len(ch.AddData) == 0 && len(ch.AddDeletes) == 0 && len(ch.AddVectors) == 0 && len(ch.RemoveData) == 0 && len(ch.RemoveDeletes) == 0 &&
 		slices.EqualFunc(st.Columns, w.old.state.Columns, func(a, b columnState) bool { return a.equal(&b) }) &&
 		slices.Equal(st.LeftOut, w.old.state.LeftOut) && w.old.state.Error == ""

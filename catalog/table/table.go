@@ -209,6 +209,9 @@ func (t *Table) Format() int { return t.meta.FormatVersion }
 // Schema is the current schema.
 func (t *Table) Schema() lake.Schema { return t.schema }
 
+// Property is a table property, empty if it is not set.
+func (t *Table) Property(name string) string { return t.meta.Properties[name] }
+
 // Totals are the sums over live files.
 func (t *Table) Totals() Totals { return t.totals }
 

@@ -147,6 +147,8 @@ type Table struct {
 	Code       string           `json:"code"`  // of Error when the state is error
 
 	Upkeep TableUpkeep `json:"upkeep"`
+	// Parquet is where readers of bare Parquet find the table; nil unless its rule says parquet: true.
+	Parquet *Parquet `json:"parquet,omitempty"`
 }
 
 // PublicationInfo is one publication as GET /api/v1/publications lists it.

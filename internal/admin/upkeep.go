@@ -1,6 +1,10 @@
 package admin
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tarn-db/tarn/internal/pg"
+)
 
 // TableUpkeep counts what was done to a table, or to all, so that it stays quick to read, since the server began.
 type TableUpkeep struct {
@@ -108,4 +112,11 @@ func collectTable(t *Table, out chan<- prometheus.Metric, gauge func(*prometheus
 	gauge(descTableManifests, float64(t.Manifests), labels...)
 	gauge(descTableMetadata, float64(t.MetadataBytes), labels...)
 	out <- prometheus.MustNewConstMetric(descTableCompactions, prometheus.CounterValue, float64(t.Upkeep.Compactions), labels...)
+}
+
+// Parquet is where readers of bare Parquet find a table.
+type Parquet struct {
+	Folder   string `json:"folder"`   // location that Spark reads as one table
+	Manifest string `json:"manifest"` // location of the list of files, one a line, for others
+	LSN      pg.LSN `json:"lsn"`      // of the newest list
 }

@@ -135,6 +135,8 @@ func TestBadSettings(t *testing.T) {
 		{base + "tables:\n  - {match: a.b.c, readers: spark}\n", "readers is not a list: write readers: [spark]"},
 		{base + "tables:\n  - {match: a.b.c, partitions: both}\n", `partitions of a rule in tables is "both": write root for one table`},
 		{base + "tables:\n  - {match: a.b.c, write_mode: cow}\n", `write_mode of a rule in tables is "cow": write merge-on-read for`},
+		{base + "tables:\n  - {match: a.b.c, parquet: true}\n", "tarn.yaml:5: parquet of the rule for a.b.c in tables is true: write write_mode: copy-on-write"},
+		{base + "tables:\n  - {match: a.b.c, parquet: true, write_mode: copy-on-write, format_version: 3}\n", "format_version: 2 (or none) beside it"},
 		{base + "tables:\n  - {match: a.b.c, version_hint: maybe}\n", `version_hint of a rule in tables is "maybe": write true or false`},
 		{base + "tables: {match: x}\n", "tarn.yaml:4: tables holds no list"},
 		{base + "publish: {databases: {app: {interval: 5s}}}\n", "publish.databases.app.interval is not supported yet"},

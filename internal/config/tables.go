@@ -20,6 +20,7 @@ type Rule struct {
 	Numeric       Numeric            // of numerics without a precision that Iceberg's decimal can hold
 	Columns       map[string]Numeric // of numerics in columns, by name
 	CopyOnWrite   bool               // files that lose rows are written again ("write_mode: copy-on-write")
+	Parquet       bool               // readers of bare Parquet may read the table's folder
 	VersionHint   bool               // engines may read the table by its folder, without a catalog
 	ByLeaf        bool               // of a partitioned table: each partition is a table of its own ("partitions: leaf")
 
@@ -29,10 +30,14 @@ type Rule struct {
 // Rules are tried in order; the first match wins.
 type Rules []Rule
 
-// Format is the Iceberg format version wanted of a table, 0 if it may be as it is.
+// Format is the Iceberg format version wanted of a table, 0 if it may be as it is. Files of version 3 have columns of Iceberg's own,
+// which readers of bare Parquet would show.
 func (r Rule) Format() int {
-	if r.Exclude {
+	switch {
+	case r.Exclude:
 		return 0
+	case r.Parquet:
+		return 2
 	}
 	return r.FormatVersion
 }
@@ -167,6 +172,8 @@ func (c *Config) setRule(e entry) error {
 		err = setBool(&r.Exclude, e.value())
 	case "version_hint":
 		err = setBool(&r.VersionHint, e.value())
+	case "parquet":
+		err = setBool(&r.Parquet, e.value())
 	case "format_version":
 		if r.FormatVersion, err = strconv.Atoi(e.value()); err != nil || r.FormatVersion < 2 || r.FormatVersion > 3 {
 			err = fmt.Errorf("write 2 or 3")

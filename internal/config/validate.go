@@ -132,6 +132,9 @@ func (c *Config) checkRules() error {
 		if r.Match.text == "" {
 			return &Error{Where: r.where, What: "a rule of tables has no match", Fix: `add match: "database.schema.table"`}
 		}
+		if r.Parquet && (!r.CopyOnWrite || r.FormatVersion == 3) {
+			return &Error{Where: r.where, What: fmt.Sprintf("parquet of the rule for %s in tables is true", r.Match), Fix: "write write_mode: copy-on-write and format_version: 2 (or none) beside it, whose data files alone are the table; or remove it"}
+		}
 	}
 	return nil
 }

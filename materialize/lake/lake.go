@@ -149,6 +149,10 @@ const (
 	MergeMode  = "write.merge.mode"
 )
 
+// ParquetProperty is "true" of a table whose live data files, all of them, are its rows to readers of bare Parquet: there are no deletes,
+// and one schema of names and types that such readers know.
+const ParquetProperty = "tarn.parquet"
+
 // TableID is what makes a lake table the same table: OIDs and the LSN its creation was first seen at.
 type TableID struct {
 	DB          pg.OID // pg_database.oid

@@ -149,7 +149,13 @@ var plainTypes = map[pg.OID]struct {
 	oidTxidSnap: {lake.String, varText(appendSnapshot)}, oidPgSnapshot: {lake.String, varText(appendSnapshot)},
 }
 
+// bareTypes are those given as text to readers of bare Parquet.
+var bareTypes = map[pg.OID]*codec{oidUUID: fixedText(16, appendUUID), oidTime: fixedText(8, appendTimeOfDay)}
+
 func (m *mapper) mapBase(t PGType, typmod int32, prev *lake.Type) (lake.Type, *codec, error) {
+	if p := bareTypes[t.OID]; p != nil && m.Bare {
+		return stringType(), p, nil
+	}
 	if p, ok := plainTypes[t.OID]; ok {
 		return lake.Type{Kind: p.kind}, p.codec, nil
 	}

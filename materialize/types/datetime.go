@@ -89,9 +89,9 @@ var intervalCodec = fixed(16, func(v []byte, b *column.Builder) {
 	m[2].AppendInt64(micros)
 })
 
-// appendTimetz prints TimeTzADT (timetz_out): time int64 microseconds, zone int32 seconds west of Greenwich.
-func appendTimetz(dst, v []byte) []byte {
-	t, zone := int64(le.Uint64(v)), int32(le.Uint32(v[8:]))
+// appendTimeOfDay prints TimeADT (time_out): int64 microseconds since midnight.
+func appendTimeOfDay(dst, v []byte) []byte {
+	t := int64(le.Uint64(v))
 	sec := t / 1_000_000
 	dst = append2(dst, sec/3600)
 	dst = append2(append(dst, ':'), sec/60%60)
@@ -103,6 +103,13 @@ func appendTimetz(dst, v []byte) []byte {
 			frac %= p
 		}
 	}
+	return dst
+}
+
+// appendTimetz prints TimeTzADT (timetz_out): time int64 microseconds, zone int32 seconds west of Greenwich.
+func appendTimetz(dst, v []byte) []byte {
+	zone := int32(le.Uint32(v[8:]))
+	dst = appendTimeOfDay(dst, v)
 	sign, z := byte('+'), -int64(zone)
 	if zone > 0 {
 		sign, z = '-', int64(zone)

@@ -2,6 +2,7 @@ package types
 
 import (
 	"bytes"
+	"encoding/hex"
 	"strconv"
 	"unicode/utf8"
 
@@ -221,3 +222,14 @@ func appendXML(dst, v []byte) []byte {
 }
 
 func isXMLSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+
+// appendUUID prints pg_uuid_t (uuid_out): 16 bytes.
+func appendUUID(dst, v []byte) []byte {
+	for i, b := range v[:16] {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			dst = append(dst, '-')
+		}
+		dst = hex.AppendEncode(dst, []byte{b})
+	}
+	return dst
+}

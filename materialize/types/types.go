@@ -103,6 +103,8 @@ type Options struct {
 	Numeric Numeric
 	// Columns says it of any numeric in a column, by the column's name.
 	Columns map[string]Numeric
+	// Bare gives uuid and time as text: readers of bare Parquet, Spark for one, refuse the types that Iceberg has for them.
+	Bare bool
 }
 
 // OutOfRange is a policy for values that Iceberg's types cannot hold.

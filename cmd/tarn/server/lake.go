@@ -19,7 +19,7 @@ func (s *Server) readLake(ctx context.Context) error {
 		},
 		Format: func(n lake.TableName) materialize.TableFormat {
 			r := s.cfg.Tables.For(n.Database, n.Namespace, n.Name)
-			return materialize.TableFormat{Version: r.Format(), SharedVectors: r.SharedVectors(), CopyOnWrite: r.CopyOnWrite}
+			return materialize.TableFormat{Version: r.Format(), SharedVectors: r.SharedVectors(), CopyOnWrite: r.CopyOnWrite, Parquet: r.Parquet}
 		},
 		ByLeaf:   func(n lake.TableName) bool { return s.cfg.Tables.For(n.Database, n.Namespace, n.Name).ByLeaf },
 		ToastDir: filepath.Join(s.cfg.DataDir, "toast"), Fatal: s.fatal, MemoryBytes: s.lakeMemory(), Archive: s.archive, Copying: s.copying(), Logger: s.log,
@@ -35,7 +35,7 @@ func (s *Server) readLake(ctx context.Context) error {
 
 // typeOptions is what a rule wants of a table's values.
 func typeOptions(r config.Rule) types.Options {
-	o := types.Options{Numeric: types.Numeric(r.Numeric), Columns: map[string]types.Numeric{}}
+	o := types.Options{Bare: r.Parquet, Numeric: types.Numeric(r.Numeric), Columns: map[string]types.Numeric{}}
 	switch r.OutOfRange {
 	case "clamp":
 		o.OutOfRange = types.Clamp

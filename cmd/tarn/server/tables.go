@@ -14,7 +14,7 @@ func (s *Server) tables() ([]admin.Table, admin.Upkeep) {
 		return nil, admin.Upkeep{}
 	}
 	sum, byTable := s.cat.Upkeep()
-	list := eng.Status()
+	list, listings := eng.Status(), s.cat.Listings()
 	out := make([]admin.Table, len(list))
 	for i, t := range list {
 		n := byTable[t.ID]
@@ -25,6 +25,9 @@ func (s *Server) tables() ([]admin.Table, admin.Upkeep) {
 		}
 		for _, c := range t.OutOfRange {
 			out[i].OutOfRange[c.Column] = c.Values
+		}
+		if l, ok := listings[t.ID]; ok {
+			out[i].Parquet = &admin.Parquet{Folder: l.Folder, Manifest: l.Manifest, LSN: l.LSN}
 		}
 		if out[i].State == admin.TableError {
 			out[i].Code = fault.TableError.String()
