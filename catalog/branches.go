@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,11 +9,12 @@ import (
 	"time"
 
 	"github.com/tarn-db/tarn/catalog/journal"
+	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/pg"
 )
 
 // ErrNoBranch: there is no branch of that name, or none that the catalog was told of.
-var ErrNoBranch = errors.New("no such branch")
+var ErrNoBranch = fault.New(fault.BranchUnknown, "no such branch")
 
 // NotReadyError: the branch is there, and its lake is not, or not yet.
 type NotReadyError struct {

@@ -5,16 +5,17 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/tarn-db/tarn/catalog"
 	"github.com/tarn-db/tarn/internal/admin"
 	"github.com/tarn-db/tarn/internal/lakecheck"
-	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pgtest"
 )
 
@@ -115,31 +116,28 @@ func (r *rig) branchMustBeEqual(name string, srv *pgtest.Server) {
 	}
 }
 
+// sweeper builds what removes all that the catalog lets go of.
+var sweeper = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(buildDir, "sweep")
+	out, err := exec.Command("go", "build", "-o", path, "github.com/tarn-db/tarn/cmd/tarn/testdata/sweep").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build sweep: %w: %s", err, out)
+	}
+	return path, nil
+})
+
 // cleanLake removes whatever the catalog lets go of, with no grace time. tarn is stopped.
 func (r *rig) cleanLake() {
 	r.t.Helper()
-	ctx := r.t.Context()
-	store, err := objstore.Open(ctx, "file://"+r.tarn.storeDir(), objstore.Options{})
+	path, err := sweeper()
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	defer store.Close()
-	c, err := catalog.Open(ctx, catalog.Options{Store: store, Grace: time.Nanosecond, MaintainEvery: -1})
-	if err == nil {
-		_, err = c.Begin(ctx)
-	}
-	if err == nil {
-		time.Sleep(time.Millisecond)
-		err = c.Maintain(ctx)
-	}
+	out, err := exec.Command(path, "file://"+r.tarn.storeDir()).CombinedOutput()
 	if err != nil {
-		r.t.Fatal(err)
+		r.t.Fatalf("sweep: %v: %s", err, out)
 	}
-	all, _ := c.Upkeep()
-	r.t.Logf("removed: %d objects, %d orphans", all.ObjectsRemoved, all.OrphansRemoved)
-	if err := c.Close(); err != nil {
-		r.t.Fatal(err)
-	}
+	r.t.Logf("%s", out)
 }
 
 // TestBranchLake: branches made under load, between publications, in the middle of transactions, at LSNs and times and of branches, each
