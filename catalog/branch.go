@@ -22,11 +22,13 @@ const branchProperty = "tarn.branch"
 // until then. It implements lake.Publisher.
 //
 // A table keeps its UUID and location: it is the same table on another branch. Its metadata lists one snapshot, which is the
-// publication's, or the difference on top of it.
+// publication's, or the difference on top of it. Tables of which too little is known to be compared with pages are not begun with: they
+// are found there, as new ones.
 type BranchWriter struct {
 	c     *Catalog
 	id    BranchID
 	base  Publication // zero: none is kept that far back
+	exact bool
 	stamp table.Stamp
 
 	heads  []lake.TableHead
@@ -72,10 +74,14 @@ func (w *BranchWriter) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	known := func(h *lake.TableHead) bool { return h.Damaged == nil }
+	w.exact = w.base.LSN == w.id.LSN && !slices.ContainsFunc(heads, func(h lake.TableHead) bool { return !known(&h) })
 	for i, t := range tables {
-		w.tables[t.ID()], w.recs[t.ID()] = t, recs[i]
+		if h := &heads[i]; known(h) && (w.exact || h.State != nil) {
+			w.tables[h.ID], w.recs[h.ID] = t, recs[i]
+			w.heads = append(w.heads, *h)
+		}
 	}
-	w.heads = heads
 	return nil
 }
 
@@ -144,20 +150,10 @@ func (s *state) tablesAt(seq uint64) (recs []journal.Table) {
 }
 
 // Exact says that the tables which the lake begins with are those of the branch's LSN: there is no difference.
-func (w *BranchWriter) Exact() bool { return w.base.LSN == w.id.LSN }
+func (w *BranchWriter) Exact() bool { return w.exact }
 
 // Base is the LSN of the publication the lake begins with; 0: none is kept that far back, and it begins with no table.
 func (w *BranchWriter) Base() pg.LSN { return w.base.LSN }
-
-// Whole lists tables of which too little is known to be compared with pages: they must be written whole.
-func (w *BranchWriter) Whole() (names []lake.TableName) {
-	for i := range w.heads {
-		if h := &w.heads[i]; h.Damaged != nil || h.State == nil {
-			names = append(names, h.Name)
-		}
-	}
-	return names
-}
 
 // Begin implements lake.Publisher.
 func (w *BranchWriter) Begin(ctx context.Context) (lake.Head, error) {

@@ -72,6 +72,9 @@ func (s *Server) DeleteBranch(ctx context.Context, name string) error {
 	if err := tl.DeleteBranch(ctx, name); err != nil {
 		return err
 	}
+	if err := s.cat.DeleteBranch(ctx, name); err != nil {
+		s.log.Warn("the lake of a branch could not be forgotten; trying again", "branch", name, "error", err)
+	}
 	s.lakes.wake()
 	return nil
 }

@@ -189,11 +189,6 @@ func (s *Server) cutBranch(ctx context.Context, w *catalog.BranchWriter, b pages
 	}
 	defer func() { err = errors.Join(err, eng.Close()) }()
 	eng.Attach(materialize.TimelinePages(past))
-	for _, name := range w.Whole() {
-		if err := eng.Resync(name.String(), false); err != nil {
-			return err
-		}
-	}
 	if w.Base() < past.ConsistentLSN() { // a base backup lies in between: what changed until then is not known
 		if err := eng.Resync("", true); err != nil {
 			return err
