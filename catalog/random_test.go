@@ -176,7 +176,7 @@ func (w *world) state(ch *lake.TableChange) {
 	if n := len(of); n > 0 {
 		state = of[slices.Max(slices.Collect(maps.Keys(of)))]
 	}
-	if w.rng.IntN(3) == 0 {
+	if w.rng.IntN(15) == 0 {
 		state = fmt.Sprintf("%s at %s", ch.Name, w.lsn)
 	}
 	of[w.lsn], ch.State = state, []byte(state)
