@@ -111,7 +111,7 @@ func (b *branchLakes) without(keys []string) []string {
 	return keys
 }
 
-// BranchLakes lists the branches whose lakes are ready.
+// BranchLakes lists the branches whose lakes are ready; in a process that does not write, those that were so at Open.
 func (v View) BranchLakes() []BranchID {
 	b := &v.c.branches
 	b.mu.RLock()

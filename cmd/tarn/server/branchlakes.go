@@ -86,11 +86,11 @@ func (s *Server) makeBranchLakes(ctx context.Context) {
 	}
 }
 
-// lookAtBranches does one round, and says whether a lake waits for a publication.
+// lookAtBranches does one round, and says whether a lake waits for a publication, or all for the pages.
 func (s *Server) lookAtBranches(ctx context.Context) (waiting bool) {
 	tl := s.pages.Load()
 	if tl == nil || s.attachedTo() == nil {
-		return false // what branches there are is not known
+		return true // what branches there are is not known
 	}
 	branches := tl.Branches()
 	var missing []pageserver.Branch
