@@ -18,6 +18,7 @@ import (
 	"github.com/tarn-db/tarn/internal/admin"
 	"github.com/tarn-db/tarn/internal/demo"
 	"github.com/tarn-db/tarn/internal/lakecheck"
+	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pgtest"
 )
 
@@ -191,7 +192,8 @@ func branchLake(t *testing.T, major int, seed uint64) {
 	r.branch("timed", "--at", at.Format(time.RFC3339Nano))
 	r.branch("nested", "--from", "dev2")
 	r.branch("gone", "--at", exact.LSN.String())
-	names = append(names, "exact", "last", "timed", "nested", "gone")
+	names = append(names, "exact", "last", "timed", "nested", "gone", "flushed")
+	r.flushedBranch(rng)
 	r.tarn.kill9() // some lakes are not made yet
 	r.tarn.startReady()
 	r.lakesReady()
@@ -233,6 +235,40 @@ func branchLake(t *testing.T, major int, seed uint64) {
 	}
 	for _, line := range r.tarn.errors() {
 		t.Errorf("tarn says: %s", line)
+	}
+}
+
+// flushedBranch makes a branch whose pages were durable, at a point before it, with changes that no publication had: the point alone knows
+// of them.
+func (r *rig) flushedBranch(rng *rand.Rand) {
+	r.t.Helper()
+	r.caughtUp()
+	r.change(rng, 2)
+	r.exec("UPDATE accounts SET note = 'flushed' WHERE id < 300")
+	r.redone()
+	r.tarn.stop() // flushes, and does not publish
+	r.change(rng, 1)
+	lsn := r.flushLSN()
+	r.change(rng, 2)
+	r.tarn.startReady()
+	r.caughtUp()
+	r.branch("flushed", "--at", lsn.String())
+}
+
+func (r *rig) flushLSN() pg.LSN {
+	r.t.Helper()
+	lsn, err := demo.FlushLSN(r.t.Context(), r.pg)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return lsn
+}
+
+// redone waits until what is committed now is in pages.
+func (r *rig) redone() {
+	r.t.Helper()
+	if _, err := r.tarn.client().Wait(r.t.Context(), admin.StageRedo, r.flushLSN(), publishTimeout); err != nil {
+		r.t.Fatal(err)
 	}
 }
 

@@ -106,6 +106,7 @@ func (s *Server) lookAtBranches(ctx context.Context) (waiting bool) {
 		}
 		if err := s.cat.DeleteBranch(ctx, id.Name); err != nil && ctx.Err() == nil {
 			s.log.Warn("the lake of a branch could not be forgotten; trying again", "branch", id.Name, "error", err)
+			return false // no other may begin with it: its history may have been taken back
 		}
 	}
 	errs := map[string]branchFailure{}
