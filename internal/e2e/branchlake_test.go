@@ -36,7 +36,7 @@ var branchSetup = []string{
 var branchSteps = []string{
 	"UPDATE accounts SET balance = balance + 1 WHERE id % 7 = %d % 7", "DELETE FROM accounts WHERE id % 1000 = %d % 1000", "INSERT INTO accounts VALUES (100000 + %d, 1, 'new')",
 	"INSERT INTO large VALUES (%d, repeat(md5('%d'), 500))", "UPDATE large SET t = repeat(md5('%d'), 300) WHERE id % 10 = %d % 10", "UPDATE parts SET k = (k + 37) % 200 WHERE id % 50 = %d % 50",
-	"TRUNCATE emptied", "INSERT INTO emptied SELECT generate_series(1, 500)", "BEGIN; DELETE FROM accounts WHERE id % 3 = 0; TRUNCATE still; ROLLBACK",
+	"TRUNCATE emptied", "INSERT INTO emptied SELECT generate_series(1, 500)", "BEGIN; DELETE FROM accounts WHERE id % 3 = 0; TRUNCATE emptied; ROLLBACK",
 	"ALTER TABLE shape ADD COLUMN c%d int DEFAULT %d", "ALTER TABLE shape RENAME COLUMN b TO b%d; ALTER TABLE shape RENAME COLUMN b%d TO b", "ALTER TABLE shape RENAME TO shape_%d; ALTER TABLE shape_%d RENAME TO shape",
 	"DROP TABLE IF EXISTS coming", "CREATE TABLE IF NOT EXISTS coming AS SELECT i id, 'v' || i v FROM generate_series(1, %d % 500) i", "VACUUM accounts", "VACUUM FULL large", "VACUUM (FREEZE) parts",
 	"ALTER TABLE shape ALTER a TYPE bigint; ALTER TABLE shape ALTER a TYPE int", "CREATE SCHEMA s%d; CREATE TABLE s%d.t (id int); INSERT INTO s%d.t VALUES (%d)",
