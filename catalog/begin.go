@@ -112,8 +112,21 @@ func (c *Catalog) load(ctx context.Context, w *writer) (lake.Head, error) {
 	if err != nil {
 		return head, err
 	}
-	tables := make([]*table.Table, len(recs))
-	head.Tables = make([]lake.TableHead, len(recs))
+	tables, heads, err := c.loadTables(ctx, recs)
+	if err != nil {
+		return lake.Head{}, err
+	}
+	head.Tables = heads
+	for _, t := range tables {
+		w.tables[t.ID()] = t
+		c.upkeep.measure(t, table.Effort{})
+	}
+	return head, nil
+}
+
+// loadTables reads tables as of their records, side by side. One whose objects or state are damaged is salvaged, and says so.
+func (c *Catalog) loadTables(ctx context.Context, recs []journal.Table) ([]*table.Table, []lake.TableHead, error) {
+	tables, heads := make([]*table.Table, len(recs)), make([]lake.TableHead, len(recs))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(c.opts.Workers)
 	for i := range recs {
@@ -135,21 +148,14 @@ func (c *Catalog) load(ctx context.Context, w *writer) (lake.Head, error) {
 				return fmt.Errorf("table %s: %w", rec.TableName(), err)
 			}
 			tables[i] = t
-			head.Tables[i] = lake.TableHead{
+			heads[i] = lake.TableHead{
 				ID: rec.ID(), Name: rec.TableName(), UUID: t.UUID(), Schema: t.Schema(), LSN: rec.LSN,
 				Format: t.Format(), Data: t.Data(), Deletes: t.Deletes(), Vectors: t.Vectors(), State: state, Damaged: lost,
 			}
 			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return lake.Head{}, err
-	}
-	for _, t := range tables {
-		w.tables[t.ID()] = t
-		c.upkeep.measure(t, table.Effort{})
-	}
-	return head, nil
+	return tables, heads, g.Wait()
 }
 
 // damaged says whether objects of one table are to blame, not the way to them: the others go on without it.

@@ -5,11 +5,14 @@
 //	lake.Publication ──▶ ─┤
 //	                      └ catalog/log/<seq>                          the commit point (journal)
 //
+// Branches have lakes of their own, made once from the tables of a publication: see BeginBranch.
+//
 // One process writes at a time: Begin writes an epoch entry, after which no older writer can add another. Any number of
 // processes may read: Open, then Refresh.
 //
 // Invariant: what the head names is durable before the entry that makes it the head.
 // Invariant: a metadata.json stays readable, with everything it names, for the grace time after it was superseded.
+// Invariant: what the lake of a branch names stays for as long as it is there, and for the grace time after.
 package catalog
 
 import (
@@ -103,6 +106,7 @@ type Catalog struct {
 	writeMu sync.Mutex // guards writer; held through Begin and Publish
 	writer  *writer
 
+	branches  branchLakes
 	garbage   garbage
 	upkeep    upkeep
 	signposts signposts
@@ -125,7 +129,11 @@ func Open(ctx context.Context, opts Options) (*Catalog, error) {
 	}
 	c := &Catalog{opts: opts, log: journal.New(opts.Store, opts.Retries), metadata: newMetadataCache(opts.Store, opts.CacheBytes)}
 	c.background.wake = make(chan struct{}, 1)
-	if err := c.reload(ctx); err != nil {
+	err := c.reload(ctx)
+	if err == nil {
+		err = c.loadBranches(ctx)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open catalog: %w", err)
 	}
 	return c, nil

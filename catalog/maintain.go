@@ -56,8 +56,8 @@ func (c *Catalog) wakeMaintenance() {
 }
 
 // Maintain does one round of what publishing leaves behind: a checkpoint if one is due, removal of files nobody can
-// need any more, of dropped tables, and once per process of what crashed writers left. It does nothing on a node that
-// does not write. It never blocks a publication for longer than copying lists in memory.
+// need any more, of dropped tables, of branches that are no more, and once per process of what crashed writers left. Nothing
+// is removed while the lake of a branch is being made. It does nothing on a node that does not write. It never blocks a publication for longer than copying lists in memory.
 func (c *Catalog) Maintain(ctx context.Context) (err error) {
 	c.maintainMu.Lock()
 	defer c.maintainMu.Unlock()
@@ -67,7 +67,11 @@ func (c *Catalog) Maintain(ctx context.Context) (err error) {
 	c.mu.Lock()
 	c.state.trim(now.Add(-c.opts.Grace), true)
 	c.mu.Unlock()
-	for _, step := range []func(context.Context, time.Time) error{c.checkpoint, c.removeGarbage, c.removeDropped, c.sweepOrphans} {
+	steps := []func(context.Context, time.Time) error{c.checkpoint, c.removeGarbage, c.removeDropped, c.removeReleased, c.sweepOrphans}
+	if c.branches.making > 0 {
+		steps = steps[:1]
+	}
+	for _, step := range steps {
 		if err := step(ctx, now); err != nil {
 			return err
 		}
@@ -126,15 +130,18 @@ func (c *Catalog) removeGarbage(ctx context.Context, now time.Time) error {
 			}
 			keys = append(keys, more...)
 		}
-		if err := c.removeKeys(ctx, keys); err != nil {
+		n, err := c.removeKeys(ctx, keys)
+		if err != nil {
 			return err
 		}
-		c.upkeep.removed(len(keys), 0)
+		c.upkeep.removed(n, 0)
 		c.garbage.done()
 	}
 }
 
-func (c *Catalog) removeKeys(ctx context.Context, keys []string) error {
+// removeKeys removes objects but those that a branch's lake needs, and says how many there were.
+func (c *Catalog) removeKeys(ctx context.Context, keys []string) (int, error) {
+	keys = c.branches.without(keys)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(1, c.opts.Workers/2))
 	for _, key := range keys {
@@ -146,7 +153,7 @@ func (c *Catalog) removeKeys(ctx context.Context, keys []string) error {
 			g.Go(func() error { return c.opts.Store.Delete(ctx, key+suffix) })
 		}
 	}
-	return g.Wait()
+	return len(keys), g.Wait()
 }
 
 // removeDropped removes everything under the roots of tables dropped for longer than the grace time.
@@ -170,10 +177,11 @@ func (c *Catalog) removeDropped(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		if err := c.removeKeys(ctx, keys); err != nil {
+		n, err := c.removeKeys(ctx, keys)
+		if err != nil {
 			return err
 		}
-		c.upkeep.removed(len(keys), 0)
+		c.upkeep.removed(n, 0)
 		c.mu.Lock()
 		c.state.forget(id)
 		c.mu.Unlock()

@@ -3,6 +3,7 @@ package catalog_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
@@ -38,6 +39,7 @@ type world struct {
 	id     int64
 	rowIDs lineages
 	shown  map[pg.LSN]map[string][]int64
+	states map[lake.TableID]map[pg.LSN]string // published with tables, by when they changed
 }
 
 func (w *world) reopen() {
@@ -152,12 +154,32 @@ func (w *world) step() {
 			changes = append(changes, w.change(t))
 		}
 	}
+	for i := range changes {
+		w.state(&changes[i])
+	}
 	publish(w.t, w.c, publication(w.lsn, changes...))
 	shown := map[string][]int64{}
 	for _, t := range w.tables {
 		shown[t.Name.Name] = t.Rows()
 	}
 	w.shown[w.lsn] = shown
+}
+
+// state gives a change the table's state: now and then another one.
+func (w *world) state(ch *lake.TableChange) {
+	of := w.states[ch.ID]
+	if of == nil {
+		of = map[pg.LSN]string{}
+		w.states[ch.ID] = of
+	}
+	state := fmt.Sprint("first of ", ch.ID)
+	if n := len(of); n > 0 {
+		state = of[slices.Max(slices.Collect(maps.Keys(of)))]
+	}
+	if w.rng.IntN(15) == 0 {
+		state = fmt.Sprintf("%s at %s", ch.Name, w.lsn)
+	}
+	of[w.lsn], ch.State = state, []byte(state)
 }
 
 // check reads a cut with iceberg-go's planner.
@@ -180,10 +202,7 @@ func (w *world) check(c *catalog.Catalog, lsn pg.LSN) {
 func TestRandomPublications(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			w := &world{
-				t: t, rng: rand.New(rand.NewPCG(seed, 1)), store: objstore.NewMem(), clock: &fakeClock{},
-				all: map[string]*laketest.File{}, shown: map[pg.LSN]map[string][]int64{}, rel: 100, rowIDs: lineages{},
-			}
+			w := newWorld(t, seed)
 			w.reopen()
 			follower := open(t, w.store, func(o *catalog.Options) { o.Now, o.Grace = w.clock.now, time.Minute })
 			for i := range 120 {

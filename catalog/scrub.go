@@ -97,6 +97,37 @@ func (s *scrubber) catalog(ctx context.Context, c *Catalog) error {
 			return err
 		}
 	}
+	for name, l := range c.branches.lakes {
+		if err := s.branch(ctx, c, name, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// branch checks the lake of a branch, whose tables do not change. What is not there may have gone with the branch.
+func (s *scrubber) branch(ctx context.Context, c *Catalog, name string, l *branchLake) error {
+	var all []scrub.Finding
+	for _, t := range l.state.tables {
+		s.rep.Reading()
+		found, err := s.look(ctx, &t.rec)
+		if err != nil {
+			return err
+		}
+		all = append(all, found...)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	if err := c.loadBranches(ctx); err != nil {
+		return err
+	}
+	if now := c.branches.lakes[name]; now == nil || !now.id.Equal(l.id) {
+		return nil
+	}
+	for _, f := range all {
+		s.rep.Add(f.Kind, f.Key, fmt.Sprintf("branch %s: %s", name, f.What))
+	}
 	return nil
 }
 

@@ -39,6 +39,8 @@ type version struct {
 	name    lake.TableName
 	meta    journal.Metadata
 	dropped bool
+	state   *journal.Blob // the materializer's, in force; nil: not known
+	same    bool          // state is that of the version before
 }
 
 func newState() *state {
@@ -63,11 +65,12 @@ func restore(cp journal.Checkpoint, history, entries []journal.Entry) (*state, e
 	}
 	for id, t := range s.tables {
 		if len(t.versions) == 0 {
-			t.versions = []version{versionOf(&t.rec.Version)}
+			t.versions = []version{versionOf(&t.rec.Version, nil)}
 		}
 		for _, v := range t.versions {
 			s.index(v.name.Database, id, t)
 		}
+		t.knowStates()
 		if !t.rec.Dropped {
 			s.names[t.rec.TableName()] = t
 		}
@@ -93,14 +96,30 @@ func (s *state) remember(e *journal.Entry) {
 			continue // dropped, and its files are gone
 		}
 		if len(t.versions) == 0 && rec.Prev != nil {
-			t.versions = append(t.versions, versionOf(rec.Prev))
+			t.versions = append(t.versions, versionOf(rec.Prev, nil))
 		}
-		t.versions = append(t.versions, versionOf(&rec.Version))
+		v := versionOf(&rec.Version, rec.State)
+		if v.same = e.TableStates && rec.State == nil; v.same && len(t.versions) > 0 {
+			v.state = t.versions[len(t.versions)-1].state
+		}
+		t.versions = append(t.versions, v)
 	}
 }
 
-func versionOf(v *journal.Version) version {
-	return version{seq: v.Seq, lsn: v.LSN, name: v.TableName(), meta: v.Metadata, dropped: v.Dropped}
+func versionOf(v *journal.Version, state *journal.Blob) version {
+	return version{seq: v.Seq, lsn: v.LSN, name: v.TableName(), meta: v.Metadata, dropped: v.Dropped, state: state}
+}
+
+// knowStates fills in what the checkpoint's record tells of the states of its versions.
+func (t *tableState) knowStates() {
+	last := len(t.versions) - 1
+	if t.rec.Dropped {
+		return
+	}
+	t.versions[last].state = t.rec.State
+	for i := last; i > 0 && t.versions[i].same && t.versions[i-1].state == nil; i-- {
+		t.versions[i-1].state = t.versions[i].state
+	}
 }
 
 func (s *state) index(database string, id lake.TableID, t *tableState) {
@@ -166,7 +185,7 @@ func (s *state) publish(e *journal.Entry) {
 			rec.State = t.rec.State
 		}
 		rec.Prev, t.rec = nil, rec
-		t.versions = append(t.versions, versionOf(&rec.Version))
+		t.versions = append(t.versions, versionOf(&rec.Version, rec.State))
 		s.index(rec.Database, id, t)
 		if !rec.Dropped {
 			s.names[rec.TableName()] = t

@@ -127,7 +127,7 @@ func (c *Catalog) sweepTable(ctx context.Context, root string, roots map[string]
 	if err != nil || !known {
 		return err
 	}
-	orphans = without(orphans, waiting)
+	orphans = c.branches.without(without(orphans, waiting))
 	if len(orphans) > 0 {
 		c.opts.Logger.Info("removing what an earlier writer left behind", "table", root, "objects", len(orphans))
 	}
@@ -177,9 +177,9 @@ func (c *Catalog) sweepStates(ctx context.Context, before time.Time) error {
 }
 
 func (c *Catalog) removeOrphans(ctx context.Context, keys []string) error {
-	err := c.removeKeys(ctx, keys)
+	n, err := c.removeKeys(ctx, keys)
 	if err == nil {
-		c.upkeep.removed(0, len(keys))
+		c.upkeep.removed(0, n)
 	}
 	return err
 }

@@ -122,7 +122,16 @@ type Cut struct {
 	Publication
 	Database string
 
-	c *Catalog
+	c      *Catalog
+	branch *state // of its lake, which does not change; nil for main
+}
+
+// state is what the cut is of. Under mu.
+func (c Cut) state() *state {
+	if c.branch != nil {
+		return c.branch
+	}
+	return c.c.state
 }
 
 // Newest is a database at the head. ErrNoDatabase if it has no tables.
@@ -174,7 +183,7 @@ func (t TableVersion) MetadataName() journal.Metadata { return t.meta }
 func (c Cut) each(fn func(t *tableState, v version) bool) {
 	c.c.mu.RLock()
 	defer c.c.mu.RUnlock()
-	for _, t := range c.c.state.databases[c.Database] {
+	for _, t := range c.state().databases[c.Database] {
 		if v, ok := t.at(c.Seq); ok && v.name.Database == c.Database && !fn(t, v) {
 			return
 		}
@@ -211,7 +220,7 @@ func (c Cut) Tables(namespace string) []string {
 func (c Cut) Table(namespace, name string) (tv TableVersion, ok bool) {
 	want := lake.TableName{Database: c.Database, Namespace: namespace, Name: name}
 	c.c.mu.RLock()
-	if t := c.c.state.names[want]; t != nil {
+	if t := c.state().names[want]; t != nil {
 		if v, live := t.at(c.Seq); live && v.name == want {
 			tv, ok = c.c.tableVersion(t, v), true
 		}

@@ -56,6 +56,8 @@ type Options struct {
 	Fatal func(error)
 	// MemoryBytes bounds caches and the Parquet being built. Default 512 MiB.
 	MemoryBytes int64
+	// ValueBytes bounds one value, decompressed. Default: what MemoryBytes has room for, see ValueBytesOf.
+	ValueBytes int64
 	// Workers encode row ranges side by side. Default: the number of processors.
 	Workers int
 	// Archive makes the WAL below an LSN durable in the store; a publication waits for it.
@@ -161,15 +163,18 @@ const (
 	valueBytesMin = 1 << 20
 )
 
-// valueBytes bounds one value, decompressed. A table with a larger one stops, and says so; the process does not end for
-// lack of memory, which would stop them all.
-func (e *Engine) valueBytes() int { return int(max(valueBytesMin, e.opts.MemoryBytes/valueShare)) }
+// ValueBytesOf is the largest value that an engine with so much memory takes. A table with a larger one stops, and says so; the
+// process does not end for lack of memory, which would stop them all.
+func ValueBytesOf(memoryBytes int64) int64 { return max(valueBytesMin, memoryBytes/valueShare) }
 
 // New fences older writers, reads the head of the lake and what its tables hold. Pages are attached with Attach before
 // the first Cut.
 func New(ctx context.Context, opts Options) (*Engine, error) {
 	if opts.MemoryBytes <= 0 {
 		opts.MemoryBytes = 512 << 20
+	}
+	if opts.ValueBytes <= 0 {
+		opts.ValueBytes = ValueBytesOf(opts.MemoryBytes)
 	}
 	if opts.Workers <= 0 {
 		opts.Workers = runtime.GOMAXPROCS(0)

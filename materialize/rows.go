@@ -79,7 +79,7 @@ func (w *tableWork) newEncoder(ctx context.Context, lp *leafPlan) (*encoder, err
 	if w.movedFrom(lp) != nil {
 		enc.xmins = &xminSum{}
 	}
-	enc.env.Toast, enc.env.Most = &detoaster{ctx: ctx, w: w, lp: lp}, w.e.valueBytes()
+	enc.env.Toast, enc.env.Most = &detoaster{ctx: ctx, w: w, lp: lp}, int(w.e.opts.ValueBytes)
 	for i := range w.plan.cols.states {
 		name := w.plan.cols.states[i].Field.Name
 		attr, ok := byName[name]

@@ -23,8 +23,11 @@ type Branch struct {
 	Created time.Time `json:"created"`
 }
 
+// IsBranchName says whether a branch could have that name. None of them could be an LSN.
+func IsBranchName(name string) bool { return branchName.MatchString(name) }
+
 func checkBranchName(name string) error {
-	if !branchName.MatchString(name) {
+	if !IsBranchName(name) {
 		return fault.Errorf(fault.BranchName, "%q cannot be a branch's name: use lower-case letters, digits, - and _, at most 63, and begin with a letter or digit", name)
 	}
 	return nil

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// WriteSegment stores entries once more as one object. They must be consecutive. State bytes are left out: history needs none.
+// WriteSegment stores entries once more as one object. They must be consecutive. The state of the whole is left out: only the newest is
+// ever asked for.
 func (l *Log) WriteSegment(ctx context.Context, entries []Entry) (SegmentRef, error) {
 	if len(entries) == 0 {
 		panic("BUG: an empty segment")
@@ -19,13 +20,7 @@ func (l *Log) WriteSegment(ctx context.Context, entries []Entry) (SegmentRef, er
 	ref := SegmentRef{First: entries[0].Seq, Last: last.Seq, Time: last.Time}
 	slim := make([]Entry, len(entries))
 	for i, e := range entries {
-		e.State = nil
-		tables := make([]Table, len(e.Tables))
-		for j, t := range e.Tables {
-			t.State = nil
-			tables[j] = t
-		}
-		e.Tables = tables
+		e.State, e.TableStates = nil, true
 		slim[i] = e
 	}
 	_, err := l.store.Put(ctx, ref.key(), encodePacked(magicSegment, slim))

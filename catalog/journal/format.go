@@ -17,15 +17,16 @@ import (
 //	| 8      | u32     | u32, body | u64,body | length bytes   |
 //	+--------+---------+-----------+----------+----------------+
 //
-// Nothing follows the body. Bodies are JSON; those of checkpoints and segments are one zstd frame of it.
+// Nothing follows the body. Bodies are JSON; those of checkpoints, segments and branches are one zstd frame of it.
 const (
 	frameHeader = 24
 
 	magicEntry      = "TARNCLOG"
 	magicCheckpoint = "TARNCCKP"
 	magicSegment    = "TARNCSEG"
+	magicBranch     = "TARNCBRA"
 
-	// formatVersion is common to the three.
+	// formatVersion is common to the four.
 	formatVersion = 1
 
 	// bodyBytesMax bounds what a body may unpack to.

@@ -5,6 +5,7 @@
 //	catalog/checkpoint/<16-digit seq>       the state after entry seq; opening reads the newest and the entries after it
 //	catalog/segment/<16-digit>-<16-digit>   entries first-last once more, many in one object, for the history
 //	catalog/state/<nonce>-<n>               state bytes too large for an entry
+//	catalog/branch/<name>                   one Branch: the lake of a branch that is ready
 //
 // Invariant: entries are numbered without gaps; entry n+1 was written by someone who had read entry n.
 // Invariant: epochs never fall from one entry to the next.
@@ -60,6 +61,8 @@ type Entry struct {
 	CommitTime time.Time     `json:"commit_time,omitzero"`
 	Tables     []Table       `json:"tables,omitempty"` // those that changed
 	State      *Blob         `json:"state,omitempty"`  // nil: as before
+	// TableStates says, in a segment, that Tables have their State: those of older segments were left out.
+	TableStates bool `json:"table_states,omitempty"`
 }
 
 // Table is a table after the entry that holds it.

@@ -45,7 +45,12 @@ func (s *server) noTokens(http.ResponseWriter, *http.Request, *request) error { 
 func warehouseError(name string, err error) error {
 	var ahead *catalog.AheadError
 	var expired *catalog.ExpiredError
+	var notReady *catalog.NotReadyError
 	switch {
+	case errors.As(err, &notReady):
+		return &apiError{http.StatusServiceUnavailable, "ServiceUnavailableException", fmt.Sprintf("warehouse %q: %s", name, err)}
+	case errors.Is(err, catalog.ErrNoBranch):
+		return notFound("NoSuchWarehouseException", "warehouse %q: there is no such branch, nor a database of that name in the lake: `tarn branch list` shows the branches; at an LSN, it is written database@X/Y", name)
 	case errors.Is(err, catalog.ErrNoDatabase):
 		return notFound("NoSuchWarehouseException", "warehouse %q: no table of that database is in the lake: a warehouse is named after a database that has published tables, or database@LSN", name)
 	case errors.As(err, &ahead), errors.As(err, &expired):

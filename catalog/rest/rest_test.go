@@ -134,7 +134,8 @@ func TestConfig(t *testing.T) {
 	c.refused(c.do("GET", "/v1/config?warehouse=nope"), 404, "NoSuchWarehouseException", `"nope"`)
 	c.refused(c.do("GET", "/v1/config?warehouse=app@0/301"), 404, "NoSuchWarehouseException", "the lake is at 0/300")
 	c.refused(c.do("GET", "/v1/config?warehouse=app@0/FF"), 404, "NoSuchWarehouseException", "begins at 0/100")
-	c.refused(c.do("GET", "/v1/config?warehouse=app@yesterday"), 400, "BadRequestException", "database@X/Y")
+	c.refused(c.do("GET", "/v1/config?warehouse=app@Yesterday"), 400, "BadRequestException", "database@X/Y")
+	c.refused(c.do("GET", "/v1/config?warehouse=app@yesterday"), 404, "NoSuchWarehouseException", "no such branch")
 	if a := c.do("POST", "/v1/oauth/tokens"); a.code != 400 || a.body["error"] != "unsupported_grant_type" || !strings.Contains(a.body["error_description"].(string), "AUTHORIZATION_TYPE 'none'") {
 		t.Errorf("a client with a credential: %d %s", a.code, a.raw)
 	}

@@ -56,7 +56,6 @@ func (rt *route) name() string { return rt.method + " " + rt.template }
 type request struct {
 	warehouse string
 	cut       catalog.Cut
-	pinned    bool
 	vars      map[string]string
 	// spaces are vars with '+' read as a blank, nil if none has one: Iceberg's Java client writes blanks so
 	// (URLEncoder), others mean a plus sign. What exists decides.

@@ -12,38 +12,54 @@ import (
 
 	"github.com/tarn-db/tarn/catalog"
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/pageserver"
 )
 
-// splitWarehouse divides database@LSN at the last '@' that is followed by an LSN; a database's name may hold '@'.
-func splitWarehouse(name string) (database string, lsn pg.LSN, pinned bool, err error) {
+// splitWarehouse divides database@LSN and database@branch at the last '@'. An LSN has a slash and a branch's name has none, so no
+// suffix is both; ok is false if it is neither.
+func splitWarehouse(name string) (database string, lsn pg.LSN, branch string, ok bool) {
 	at := strings.LastIndexByte(name, '@')
 	if at < 0 {
-		return name, 0, false, nil
+		return name, 0, "", false
 	}
-	lsn, err = pg.ParseLSN(name[at+1:])
-	if err != nil {
-		return name, 0, false, err
+	database, suffix := name[:at], name[at+1:]
+	if lsn, err := pg.ParseLSN(suffix); err == nil {
+		return database, lsn, "", true
 	}
-	return name[:at], lsn, true, nil
+	return database, 0, suffix, pageserver.IsBranchName(suffix)
 }
 
-// cut is the warehouse's tables.
-func (s *server) cut(name string) (catalog.Cut, bool, error) {
-	database, lsn, pinned, bad := splitWarehouse(name)
-	var cut catalog.Cut
-	var err error
-	if pinned {
-		cut, err = s.opts.View.At(database, lsn)
-	} else {
-		cut, err = s.opts.View.Newest(database)
+// cut is the warehouse's tables. A database's name may hold '@' too: with a suffix that is no LSN, the whole name may be a
+// database's or that of one at a branch, and is refused if it is both.
+func (s *server) cut(name string) (catalog.Cut, error) {
+	database, lsn, branch, ok := splitWarehouse(name)
+	if lsn != 0 {
+		cut, err := s.opts.View.At(database, lsn)
+		return cut, warehouseError(name, err)
 	}
-	if bad != nil && errors.Is(err, catalog.ErrNoDatabase) {
-		return cut, false, badRequest("warehouse %q: %s; a pinned warehouse is written database@X/Y", name, bad)
+	cut, err := s.opts.View.Newest(name)
+	switch {
+	case !ok && errors.Is(err, catalog.ErrNoDatabase) && strings.Contains(name, "@"):
+		return cut, badRequest("warehouse %q: what follows the @ is neither an LSN nor a branch: a pinned warehouse is written database@X/Y or database@branch", name)
+	case !ok:
+		return cut, warehouseError(name, err)
 	}
-	if err != nil {
-		return cut, false, warehouseError(name, err)
+	at, atErr := s.branch(database, branch)
+	switch {
+	case err == nil && !errors.Is(atErr, catalog.ErrNoBranch) && !errors.Is(atErr, catalog.ErrNoDatabase):
+		return cut, badRequest("warehouse %q is a database and database %q at branch %q: rename the branch", name, database, branch)
+	case err == nil:
+		return cut, nil
 	}
-	return cut, pinned, nil
+	return at, warehouseError(name, atErr)
+}
+
+// branch is a database at a branch.
+func (s *server) branch(database, branch string) (catalog.Cut, error) {
+	if branch == pageserver.MainBranch {
+		return s.opts.View.Newest(database)
+	}
+	return s.opts.View.Branch(database, branch)
 }
 
 // A warehouse's path prefix is its name with every byte but letters, digits, '-', '_' and '.' written ~XX. All of these
@@ -88,18 +104,18 @@ func decodePrefix(prefix string) string {
 // warehouse resolves the request's prefix.
 func (s *server) resolve(req *request) error {
 	req.warehouse = decodePrefix(req.vars["prefix"])
-	cut, pinned, err := s.cut(req.warehouse)
+	cut, err := s.cut(req.warehouse)
 	if err != nil {
 		// A client that escapes what is escaped.
 		if again, uerr := url.PathUnescape(req.warehouse); uerr == nil && again != req.warehouse {
-			if c, p, err := s.cut(again); err == nil {
-				req.warehouse, req.cut, req.pinned = again, c, p
+			if c, err := s.cut(again); err == nil {
+				req.warehouse, req.cut = again, c
 				return nil
 			}
 		}
 		return err
 	}
-	req.cut, req.pinned = cut, pinned
+	req.cut = cut
 	return nil
 }
 
@@ -109,11 +125,11 @@ func (s *server) config(w http.ResponseWriter, r *http.Request, _ *request) erro
 	if name == "" {
 		databases := s.opts.View.Databases()
 		if len(databases) != 1 {
-			return badRequest("say which warehouse: a database of the lake (%s), or database@LSN", strings.Join(databases, ", "))
+			return badRequest("say which warehouse: a database of the lake (%s), database@LSN, or database@branch", strings.Join(databases, ", "))
 		}
 		name = databases[0]
 	}
-	if _, _, err := s.cut(name); err != nil {
+	if _, err := s.cut(name); err != nil {
 		return err
 	}
 	defaults := map[string]string{}

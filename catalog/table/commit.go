@@ -26,6 +26,7 @@ type Stamp struct {
 	SystemID   uint64
 	CommitTime time.Time
 	Engine     string // engine-version in the summary
+	Branch     string // of the lake; empty for main
 
 	Grace        time.Duration // snapshots superseded for longer leave
 	SnapshotsMax int           // at most so many stay listed; >= 1

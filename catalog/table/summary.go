@@ -22,6 +22,9 @@ func (c *Commit) summary(st Stamp, ch *lake.TableChange, w *writer) map[string]s
 	if !st.CommitTime.IsZero() {
 		s["tarn.commit-ts"] = st.CommitTime.UTC().Format(time.RFC3339Nano)
 	}
+	if st.Branch != "" {
+		s["tarn.branch"] = st.Branch
+	}
 	some := func(key string, n int64) {
 		if n != 0 {
 			s[key] = strconv.FormatInt(n, 10)

@@ -273,6 +273,9 @@ func (t *Table) References() *References {
 	return r
 }
 
+// Keys are those that are known without reading the store: all, if one snapshot is listed.
+func (r *References) Keys() map[string]bool { return r.keys }
+
 // Resolve reads the snapshots committed before this process began, and returns all keys. The table may go on meanwhile.
 func (r *References) Resolve(ctx context.Context) (map[string]bool, error) {
 	for i := range r.unread {

@@ -29,7 +29,8 @@ func branchCreateCommand() *cobra.Command {
 		Use:   "create NAME",
 		Short: "Make a branch at an LSN or a time",
 		Long: "Makes a branch: a name for what another branch is at an LSN, which is kept from then on, whatever history.window says. It takes one\n" +
-			"small write, whatever the size of the cluster.",
+			"small write, whatever the size of the cluster. Its lake, the warehouse database@NAME of the catalog, is made in the background:\n" +
+			"`tarn branch list` shows whether it is ready.",
 		Example: "  tarn branch create before-migration\n  tarn branch create audit --at '2026-11-26 12:00:00+01' --config tarn.yaml",
 		Args:    exactly("a name for the branch"),
 	}
@@ -81,13 +82,17 @@ func branchListCommand() *cobra.Command {
 		if asJSON {
 			return writeJSON(cmd.OutOrStdout(), map[string]any{"branches": branches})
 		}
-		t := newTable(cmd.OutOrStdout(), "branch", "parent", "LSN", "created")
+		t := newTable(cmd.OutOrStdout(), "branch", "parent", "LSN", "created", "lake")
 		for _, b := range branches {
 			created := ""
 			if !b.Created.IsZero() {
 				created = b.Created.Local().Format(time.DateTime)
 			}
-			t.AppendRow(table.Row{b.Name, b.Parent, b.LSN, created})
+			lake := b.Lake
+			if b.LakeError != "" {
+				lake += ": " + b.LakeError
+			}
+			t.AppendRow(table.Row{b.Name, b.Parent, b.LSN, created, lake})
 		}
 		t.Render()
 		return nil

@@ -16,7 +16,17 @@ type Branch struct {
 	Parent  string    `json:"parent"` // empty for main
 	LSN     pg.LSN    `json:"lsn"`
 	Created time.Time `json:"created"` // zero for main
+	// Lake is what became of its lake, database@name in the catalog: LakePending, LakeReady or LakeError. Empty for main.
+	Lake      string `json:"lake,omitempty"`
+	LakeError string `json:"lake_error,omitempty"` // why it could not be made; that is tried again
 }
+
+// What the lake of a branch is.
+const (
+	LakePending = "pending" // being made, or waiting for the publication that passes the branch's LSN
+	LakeReady   = "ready"
+	LakeError   = "error"
+)
 
 // BranchRequest asks for a branch of another one, main if it names none, at an LSN or time, or at its end.
 type BranchRequest struct {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/tarn-db/tarn/internal/admin"
 	"github.com/tarn-db/tarn/internal/fault"
@@ -15,7 +16,7 @@ func (s *Server) Branches() (list []admin.Branch) {
 	if tl := s.pages.Load(); tl != nil {
 		list = append(list, admin.Branch{Name: pageserver.MainBranch, LSN: s.marks.At(admin.StageRedo)})
 		for _, b := range tl.Branches() {
-			list = append(list, admin.Branch(b))
+			list = append(list, s.branchOf(b))
 		}
 	}
 	return list
@@ -43,7 +44,23 @@ func (s *Server) CreateBranch(ctx context.Context, r admin.BranchRequest) (admin
 		return admin.Branch{}, fmt.Errorf("%w: %s was asked for, it is redone to %s", pageserver.ErrBeyondWAL, r.LSN, redo)
 	}
 	b, err := tl.CreateBranch(ctx, r.Name, r.From, r.LSN)
-	return admin.Branch(b), err
+	if err != nil {
+		return admin.Branch{}, err
+	}
+	s.lakes.wake()
+	return s.branchOf(b), nil
+}
+
+// branchOf is a branch, and what became of its lake.
+func (s *Server) branchOf(b pageserver.Branch) admin.Branch {
+	out := admin.Branch{Name: b.Name, Parent: b.Parent, LSN: b.LSN, Created: b.Created, Lake: admin.LakePending}
+	switch err := s.lakes.failed(branchID(b)); {
+	case slices.ContainsFunc(s.cat.View().BranchLakes(), branchID(b).Equal):
+		out.Lake = admin.LakeReady
+	case err != nil:
+		out.Lake, out.LakeError = admin.LakeError, err.Error()
+	}
+	return out
 }
 
 // DeleteBranch implements admin.Source.
@@ -52,7 +69,14 @@ func (s *Server) DeleteBranch(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return tl.DeleteBranch(ctx, name)
+	if err := tl.DeleteBranch(ctx, name); err != nil {
+		return err
+	}
+	if err := s.cat.DeleteBranch(ctx, name); err != nil {
+		s.log.Warn("the lake of a branch could not be forgotten; trying again", "branch", name, "error", err)
+	}
+	s.lakes.wake()
+	return nil
 }
 
 // openPages is the timeline, once there is one.

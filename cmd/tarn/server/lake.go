@@ -12,7 +12,19 @@ import (
 
 // readLake makes an engine from what is published, and of this process the lake's writer.
 func (s *Server) readLake(ctx context.Context) error {
-	eng, err := materialize.New(ctx, materialize.Options{
+	eng, err := materialize.New(ctx, s.lakeOptions())
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.eng, s.lakeOpen = eng, true
+	s.mu.Unlock()
+	return nil
+}
+
+// lakeOptions is what the configuration wants of the lake.
+func (s *Server) lakeOptions() materialize.Options {
+	return materialize.Options{
 		Store: s.store, Publisher: s.cat, Exclude: func(n lake.TableName) bool { return s.cfg.Tables.For(n.Database, n.Namespace, n.Name).Exclude },
 		Types: func(n lake.TableName) types.Options {
 			return typeOptions(s.cfg.Tables.For(n.Database, n.Namespace, n.Name))
@@ -23,14 +35,7 @@ func (s *Server) readLake(ctx context.Context) error {
 		},
 		ByLeaf:   func(n lake.TableName) bool { return s.cfg.Tables.For(n.Database, n.Namespace, n.Name).ByLeaf },
 		ToastDir: filepath.Join(s.cfg.DataDir, "toast"), Fatal: s.fatal, MemoryBytes: s.lakeMemory(), Archive: s.archive, Copying: s.copying(), Logger: s.log,
-	})
-	if err != nil {
-		return err
 	}
-	s.mu.Lock()
-	s.eng, s.lakeOpen = eng, true
-	s.mu.Unlock()
-	return nil
 }
 
 // typeOptions is what a rule wants of a table's values.

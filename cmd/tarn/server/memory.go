@@ -37,6 +37,9 @@ func (s *Server) pastMemory() int64 {
 
 func (s *Server) lakeMemory() int64 { return int64(float64(s.dataMemory()) / lakeShare) }
 
+// branchMemory is for the pages a branch's lake is made from, and again for its tables: of what is left, and seldom.
+func (s *Server) branchMemory() int64 { return s.dataMemory() / 16 }
+
 // catalogMemory is for metadata.json objects: each publication leaves one of every table it changed.
 func (s *Server) catalogMemory() int64 { return s.dataMemory() / catalogShare }
 

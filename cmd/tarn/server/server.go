@@ -61,6 +61,7 @@ type Server struct {
 
 	pages atomic.Pointer[pageserver.Timeline] // the page store attached; nil if there is none
 	snaps *snapshots.Source                   // of it, for the page service
+	lakes branchLakes                         // of branches
 
 	mu     sync.Mutex // guards what follows
 	ing    *ingest.Service
@@ -76,7 +77,7 @@ type Server struct {
 func Run(ctx context.Context, o Options) error {
 	s := &Server{
 		cfg: o.Config, log: o.Logger, progress: o.Progress, version: o.Version, fresh: admin.NewFreshnessTracker(),
-		resync: make(chan struct{}, 1), nudge: make(chan struct{}, 1), view: view{state: admin.StateAttaching},
+		resync: make(chan struct{}, 1), nudge: make(chan struct{}, 1), lakes: newBranchLakes(), view: view{state: admin.StateAttaching},
 	}
 	s.limitMemory()
 	var err error
@@ -98,6 +99,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	g.Go(func() error { return s.pipeline(gctx) })
+	g.Go(func() error { s.makeBranchLakes(gctx); return nil })
 	return g.Wait()
 }
 
