@@ -74,6 +74,7 @@ func (w *tableWork) carryRange(ctx context.Context, lp *leafPlan, blocks []uint3
 	if err != nil {
 		return err
 	}
+	defer enc.close()
 	in := w.old.leaves[lp.Rel].in
 	var held []member
 	for _, b := range blocks {
@@ -117,7 +118,7 @@ func (enc *encoder) carry(ctx context.Context, blk pg.BlockNumber, page pg.Page,
 			return enc.corrupt(blk, m.off, errNotCarried)
 		}
 		enc.moved++
-		if err := enc.row(ctx, pg.TID{Block: blk, Offset: m.off}, t, m); err != nil {
+		if err := enc.add(ctx, pg.TID{Block: blk, Offset: m.off}, t, m); err != nil {
 			return enc.corrupt(blk, m.off, err)
 		}
 	}

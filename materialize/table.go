@@ -2,7 +2,6 @@ package materialize
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -151,11 +150,6 @@ func (w *tableWork) begin() {
 	}
 }
 
-// objectKey names a new object of the table; names are never used twice.
-func (w *tableWork) objectKey(what, suffix string) string {
-	return fmt.Sprintf("%s/data/%016X-%s-%s%s", w.id.Root(), uint64(w.c.at.LSN), what, newUUID(), suffix)
-}
-
 // result describes the change, and how the engine's view follows it.
 func (w *tableWork) result() *tableResult {
 	w.took = time.Since(w.began)
@@ -164,7 +158,7 @@ func (w *tableWork) result() *tableResult {
 		st.Leaves = append(st.Leaves, lp.leafState)
 	}
 	ch := lake.TableChange{
-		ID: w.id, Name: w.plan.name, UUID: w.uuid, Create: w.old == nil, Schema: w.plan.cols.schema, Format: w.format,
+		ID: w.id, Name: w.plan.name, UUID: w.uuid, Create: w.old == nil, Schema: w.plan.cols.schema, Format: w.format, Layout: &w.plan.layout.Layout,
 		RemoveDeletes: w.removeDeletes, AddData: w.files, AddDeletes: w.newDeletes, AddVectors: w.newVectors, RowsDeleted: w.rowsOut, SameRows: w.sameRows(), State: encodeState(st),
 		Assigned: func(key string, l lake.Lineage) { w.assigned[key] = l },
 	}
@@ -187,7 +181,7 @@ func (w *tableWork) result() *tableResult {
 // nothing says whether blocks changed but neither rows nor what is said of them.
 func (w *tableWork) nothing(ch lake.TableChange, st tableState) bool {
 	return w.old != nil && !w.rewrite && ch.Name == w.old.name && st.CopyOnWrite == w.old.state.CopyOnWrite && len(w.gone) == 0 && len(w.copied) == 0 &&
-		w.format == w.old.format && len(ch.AddData) == 0 && len(ch.AddDeletes) == 0 && len(ch.AddVectors) == 0 && len(ch.RemoveData) == 0 && len(ch.RemoveDeletes) == 0 &&
+		w.format == w.old.format && w.plan.layout.same(w.old) && len(ch.AddData) == 0 && len(ch.AddDeletes) == 0 && len(ch.AddVectors) == 0 && len(ch.RemoveData) == 0 && len(ch.RemoveDeletes) == 0 &&
 		slices.EqualFunc(st.Columns, w.old.state.Columns, func(a, b columnState) bool { return a.equal(&b) }) &&
 		slices.Equal(st.LeftOut, w.old.state.LeftOut) && w.old.state.Error == ""
 }
@@ -200,6 +194,7 @@ func (w *tableWork) apply(ctx context.Context, ch lake.TableChange, st tableStat
 		w.e.tables[t.key] = t
 	}
 	t.name, t.schema, t.state, t.lsn, t.format = ch.Name, ch.Schema, st, w.c.at.LSN, w.format
+	w.plan.layout.adopt(t)
 	leaves := map[pg.OID]*leaf{}
 	for _, lp := range w.keep {
 		leaves[lp.Rel] = t.leaves[lp.Rel]
