@@ -117,7 +117,7 @@ func TestResult(t *testing.T) {
 		transform string
 		typ       lake.Type
 	}{
-		{"identity", of(lake.Double)}, {"identity", lake.Type{Kind: lake.List, Elem: &lake.Field{}}}, {"bucket[4]", of(lake.Bool)}, {"bucket[4]", of(lake.Float)},
+		{"identity", of(lake.Double)}, {"identity", of(lake.UUID)}, {"identity", lake.Type{Kind: lake.List, Elem: &lake.Field{}}}, {"bucket[4]", of(lake.Bool)}, {"bucket[4]", of(lake.Float)},
 		{"truncate[4]", of(lake.UUID)}, {"truncate[4]", of(lake.Date)}, {"truncate[101]", lake.Type{Kind: lake.Decimal, Precision: 2}},
 		{"hour", of(lake.Date)}, {"day", of(lake.Time)}, {"year", of(lake.Long)},
 	} {
