@@ -23,9 +23,9 @@ const (
 	sparseRows = 4 * smallFileRows
 )
 
-// small says whether a file is one of those that are written again once there are many.
-func (e *Engine) small(f *liveFile, copyOnWrite bool) bool {
-	return f.rows < smallFileRows && f.bytes < e.fileBytesOf(copyOnWrite)/2
+// small says whether a file is one of those that are written again once there are many, where files are ended at fileBytes.
+func (f *liveFile) small(fileBytes int64) bool {
+	return f.rows < smallFileRows && f.bytes < fileBytes/2
 }
 
 // pickSmall chooses the small files of a leaf to be written again, once there are many in one partition, or many of a former spec.
@@ -35,7 +35,7 @@ func (e *Engine) small(f *liveFile, copyOnWrite bool) bool {
 func (w *tableWork) pickSmall(l *leaf) {
 	small := map[string][]*liveFile{}
 	for f := range l.in.files {
-		if w.e.small(f, w.plan.format.CopyOnWrite) {
+		if f.small(w.plan.fileBytes(w.e)) {
 			key := w.groupKey(f)
 			small[key] = append(small[key], f)
 		}
@@ -57,7 +57,7 @@ func (w *tableWork) pickSmall(l *leaf) {
 func (w *tableWork) pickSparse(l *leaf) {
 	var sparse []*liveFile
 	for f := range l.in.files {
-		if !w.e.small(f, w.plan.format.CopyOnWrite) && 2*f.live() < f.rows {
+		if !f.small(w.plan.fileBytes(w.e)) && 2*f.live() < f.rows {
 			sparse = append(sparse, f)
 		}
 	}

@@ -326,7 +326,7 @@ func (e *Engine) setStatus(lsn pg.LSN) {
 			for f := range l.in.files {
 				s.Rows += f.live()
 				s.DataFiles++
-				if e.small(f, t.state.CopyOnWrite) {
+				if f.small(e.fileBytesOf(t.state.CopyOnWrite, t.state.FileBytes)) {
 					s.SmallFiles++
 				}
 				if f.vector != "" {

@@ -3,6 +3,7 @@ package materialize
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tarn-db/tarn/materialize/lake"
@@ -15,6 +16,7 @@ import (
 // TableLayout is how the configuration wants a table's files laid out.
 type TableLayout struct {
 	PartitionBy []PartitionBy
+	FileBytes   int64 // at which data files are ended, if memory allows; 0: as memory allows
 }
 
 // PartitionBy is a partition field by the name of its column.
@@ -31,8 +33,9 @@ type layoutPlan struct {
 	lastPartitionID int
 	// renew: a column that some spec is about is gone, or has another type. Rows are written again under a spec that can be read, and
 	// the former specs go.
-	renew bool
-	notes []string // what of the rule cannot be followed
+	renew     bool
+	notes     []string // what of the rule cannot be followed
+	fileBytes int64    // TableLayout.FileBytes
 }
 
 // partitionPlan is how the value of a partition field is made.
@@ -58,6 +61,7 @@ func (e *Engine) planLayout(p *tablePlan) layoutPlan {
 	if e.opts.Layout != nil {
 		want = e.opts.Layout(p.name)
 	}
+	l.fileBytes = want.FileBytes
 	for _, by := range want.PartitionBy {
 		if why := l.addField(&p.cols, by); why != "" {
 			l.notes = append(l.notes, "not partitioned by "+by.String()+": "+why)
@@ -132,7 +136,7 @@ func fieldID(specs []lake.Spec, f lake.PartitionField) int {
 
 // same says whether the table is laid out so already.
 func (l *layoutPlan) same(t *table) bool {
-	return l.Spec.ID == t.layout.Spec.ID && l.Spec.Equal(t.layout.Spec)
+	return l.fileBytes == t.state.FileBytes && l.Spec.ID == t.layout.Spec.ID && l.Spec.Equal(t.layout.Spec)
 }
 
 // adopt makes a published layout the table's.
@@ -160,6 +164,32 @@ func (t *table) partitionBy() (out []string) {
 		}
 	}
 	return out
+}
+
+// fileBytesOf is the size at which a data file of a table is ended.
+func (e *Engine) fileBytesOf(copyOnWrite bool, wanted int64) int64 {
+	size := e.fileBytes
+	if copyOnWrite {
+		size = min(size, overwriteFileBytes)
+	}
+	if wanted > 0 {
+		size = min(e.fileBytes, wanted)
+	}
+	return size
+}
+
+// fileBytes is the size at which the table's data files are ended.
+func (p *tablePlan) fileBytes(e *Engine) int64 {
+	return e.fileBytesOf(p.format.CopyOnWrite, p.layout.fileBytes)
+}
+
+// writeSize is the table property (Iceberg, "Write properties") that tells engines how large files are meant to be; Iceberg's default for
+// a table of which nothing is said any more.
+func writeSize(wanted int64) map[string]string {
+	if wanted == 0 {
+		wanted = 512 << 20
+	}
+	return map[string]string{"write.target-file-size-bytes": strconv.FormatInt(wanted, 10)}
 }
 
 // copyBlocksOrdered is copyBlocks of a table whose rows are put in order: each range has a file for each of its partitions, and its rows

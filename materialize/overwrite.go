@@ -22,14 +22,6 @@ import (
 // overwriteFileBytes ends data files of a table in copy-on-write mode: a row that changes costs up to so many bytes again.
 const overwriteFileBytes = 8 << 20
 
-// fileBytesOf is the size at which a data file of a table is ended.
-func (e *Engine) fileBytesOf(copyOnWrite bool) int64 {
-	if copyOnWrite {
-		return min(e.fileBytes, overwriteFileBytes)
-	}
-	return e.fileBytes
-}
-
 // pickDeleted has files with deleted rows written again: those of before the table came to be in copy-on-write mode.
 func (w *tableWork) pickDeleted(l *leaf) {
 	for f := range l.in.files {

@@ -218,7 +218,7 @@ func (enc *encoder) row(ctx context.Context, tid pg.TID, t pg.HeapTuple, moved *
 }
 
 func (enc *encoder) start() error {
-	size := enc.w.e.fileBytesOf(enc.w.plan.format.CopyOnWrite)
+	size := enc.w.plan.fileBytes(enc.w.e)
 	out, err := datafile.NewWriter(datafile.Options{
 		Schema: enc.w.plan.cols.schema, TargetBytes: size, RowGroupBytes: size / 2, BatchBytes: size / 2, Clamp: enc.w.plan.policy == types.Clamp,
 		RowLineage: enc.keeps,

@@ -30,8 +30,10 @@ type tableState struct {
 	// Policy is what became of them.
 	Policy      types.OutOfRange `json:"policy,omitempty"`
 	CopyOnWrite bool             `json:"copy_on_write,omitempty"`
-	Error       string           `json:"error,omitempty"`    // why the table no longer moves
-	ErrorAt     pg.LSN           `json:"error_at,omitempty"` // the last good LSN
+	// FileBytes is the size at which data files are wanted to be ended; 0: nothing was said.
+	FileBytes int64  `json:"file_bytes,omitempty"`
+	Error     string `json:"error,omitempty"`    // why the table no longer moves
+	ErrorAt   pg.LSN `json:"error_at,omitempty"` // the last good LSN
 	// FromPlan: the error came from the catalogs and ends when they change; otherwise only a resync ends it.
 	FromPlan bool `json:"from_plan,omitempty"`
 }

@@ -2,6 +2,7 @@ package materialize
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -153,7 +154,7 @@ func (w *tableWork) begin() {
 // result describes the change, and how the engine's view follows it.
 func (w *tableWork) result() *tableResult {
 	w.took = time.Since(w.began)
-	st := tableState{Version: stateVersion, Encoders: encodersVersion, Columns: w.plan.cols.states, LeftOut: w.plan.cols.leftOut, OutOfRange: w.outOfRange(), Policy: w.plan.policy, CopyOnWrite: w.plan.format.CopyOnWrite}
+	st := tableState{Version: stateVersion, Encoders: encodersVersion, Columns: w.plan.cols.states, LeftOut: w.plan.cols.leftOut, OutOfRange: w.outOfRange(), Policy: w.plan.policy, CopyOnWrite: w.plan.format.CopyOnWrite, FileBytes: w.plan.layout.fileBytes}
 	for _, lp := range w.plan.leaves {
 		st.Leaves = append(st.Leaves, lp.leafState)
 	}
@@ -164,6 +165,12 @@ func (w *tableWork) result() *tableResult {
 	}
 	if st.CopyOnWrite || w.old != nil && w.old.state.CopyOnWrite {
 		ch.Properties = writeModes(st.CopyOnWrite)
+	}
+	if st.FileBytes > 0 || w.old != nil && w.old.state.FileBytes > 0 {
+		if ch.Properties == nil {
+			ch.Properties = map[string]string{}
+		}
+		maps.Copy(ch.Properties, writeSize(st.FileBytes))
 	}
 	for _, f := range w.removeData {
 		ch.RemoveData = append(ch.RemoveData, f.key)

@@ -127,6 +127,7 @@ func TestBadSettings(t *testing.T) {
 		{base + "tables:\n  - {match: a.b.c, partition_by: [x y]}\n", "names no column"},
 		{base + "tables:\n  - {match: a.b.c, partition_by: [day(x), hour(x)]}\n", "hour of column x is there beside day of it"},
 		{base + "tables:\n  - {match: a.b.c, partition_by: x}\n", "partition_by is not a list"},
+		{base + "tables:\n  - {match: a.b.c, target_file_size: 1000kB}\n", "write a size of at least 1MiB"},
 		{base + "tables:\n  - {match: a.b.c, sort_by: [x]}\n", "sort_by is not supported yet"},
 		{base + "tables:\n  - {match: a.b.c, format_version: 4}\n", `format_version of a rule in tables is "4": write 2 or 3`},
 		{base + "tables:\n  - {match: a.b.c, readers: [sparc]}\n", "sparc is no known reader"},

@@ -160,3 +160,31 @@ func TestPartitionByDDL(t *testing.T) {
 	r.mustBeEqual()
 	r.tarn.stop()
 }
+
+// target_file_size ends files, is told to engines, and comes and goes with the rule.
+func TestTargetFileSize(t *testing.T) {
+	r := newRig(t, 17, []string{`CREATE TABLE big (id int, v text)`, `INSERT INTO big SELECT i, md5(i || 'a') || md5(i || 'b') || md5(i || 'c') FROM generate_series(1, 120000) i`})
+	const rule = `{match: app.public.big, target_file_size: 1MiB, partition_by: ["bucket(2, id)"]}, `
+	r.tarn.addRule(rule)
+	r.tarn.startReady()
+	r.mustBeEqual()
+	first := r.state("public.big")
+	if first.DataFiles < 5 {
+		t.Errorf("6 MB of values that do not compress are in %d files", first.DataFiles)
+	}
+	if got := r.iceberg("public.big").Properties["write.target-file-size-bytes"]; got != "1048576" {
+		t.Errorf("engines are told %q", got)
+	}
+	r.tarn.stop()
+	r.replaceConfig(rule, "")
+	r.tarn.startReady()
+	r.exec(`UPDATE big SET v = 'x' WHERE id = 5`)
+	r.mustBeEqual()
+	if got := r.iceberg("public.big").Properties["write.target-file-size-bytes"]; got != "536870912" {
+		t.Errorf("engines are told %q once the rule is gone", got)
+	}
+	if now := r.state("public.big"); now.PartitionBy == nil || len(now.PartitionBy) > 0 || now.DataFiles < first.DataFiles {
+		t.Errorf("partitioned by %v, in %d files", now.PartitionBy, now.DataFiles)
+	}
+	r.tarn.stop()
+}

@@ -54,7 +54,7 @@ func typeOptions(r config.Rule) types.Options {
 
 // layoutOf is how a rule wants a table's files laid out.
 func layoutOf(r config.Rule) materialize.TableLayout {
-	var l materialize.TableLayout
+	l := materialize.TableLayout{FileBytes: int64(r.TargetFile)}
 	for _, f := range r.PartitionBy {
 		l.PartitionBy = append(l.PartitionBy, materialize.PartitionBy(f))
 	}
