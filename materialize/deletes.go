@@ -32,9 +32,6 @@ func (w *tableWork) writeDeletes(ctx context.Context) error {
 	parts := map[string]map[*liveFile]*roaring.Bitmap{} // by partition: a delete file holds for the data files of its own alone
 	for f, pos := range live {
 		key := f.partition.Key()
-		if w.e.faults.oneDeleteFile {
-			key = ""
-		}
 		if parts[key] == nil {
 			parts[key] = map[*liveFile]*roaring.Bitmap{}
 		}

@@ -104,11 +104,10 @@ type Engine struct {
 
 // faults are wrong turns that tests plant, to see that a check notices.
 type faults struct {
-	ignoreXmin    bool // take a row of the lake for whatever lies at its TID
-	forgetRowIDs  bool // a compaction lets its rows have new row ids
-	newPositions  bool // a deletion vector has only what its own cut deleted
-	carryDeleted  bool // a file that is overwritten keeps the rows it loses
-	oneDeleteFile bool // partitions share a delete file
+	ignoreXmin   bool // take a row of the lake for whatever lies at its TID
+	forgetRowIDs bool // a compaction lets its rows have new row ids
+	newPositions bool // a deletion vector has only what its own cut deleted
+	carryDeleted bool // a file that is overwritten keeps the rows it loses
 }
 
 type databasePlan struct {
