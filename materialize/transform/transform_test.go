@@ -57,6 +57,11 @@ func TestHash(t *testing.T) {
 			t.Errorf("%s: hash %d, want %d", c.what, got, c.want)
 		}
 	}
+	for _, v := range []int32{-1, -34, -1 << 31} { // a column that grows keeps its buckets
+		if i, l := hash(of(lake.Int), le32(v)), hash(of(lake.Long), long(int64(v))); i != l {
+			t.Errorf("%d: hash %d as int, %d as long", v, i, l)
+		}
+	}
 }
 
 func TestApply(t *testing.T) {
