@@ -148,9 +148,10 @@ func (c *Catalog) loadTables(ctx context.Context, recs []journal.Table) ([]*tabl
 				return fmt.Errorf("table %s: %w", rec.TableName(), err)
 			}
 			tables[i] = t
+			layout, lastPartitionID := t.Layout()
 			heads[i] = lake.TableHead{
 				ID: rec.ID(), Name: rec.TableName(), UUID: t.UUID(), Schema: t.Schema(), LSN: rec.LSN,
-				Format: t.Format(), Data: t.Data(), Deletes: t.Deletes(), Vectors: t.Vectors(), State: state, Damaged: lost,
+				Format: t.Format(), Specs: t.Specs(), Layout: layout, LastPartitionID: lastPartitionID, Data: t.Data(), Deletes: t.Deletes(), Vectors: t.Vectors(), State: state, Damaged: lost,
 			}
 			return nil
 		})

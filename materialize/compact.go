@@ -2,7 +2,10 @@ package materialize
 
 import (
 	"cmp"
+	"maps"
 	"slices"
+
+	"github.com/tarn-db/tarn/materialize/lake"
 )
 
 // Small data files are what every cut leaves behind, and large ones lose their rows to updates, but the last of them only
@@ -20,27 +23,30 @@ const (
 	sparseRows = 4 * smallFileRows
 )
 
-// small says whether a file is one of those that are written again once there are many.
-func (e *Engine) small(f *liveFile, copyOnWrite bool) bool {
-	return f.rows < smallFileRows && f.bytes < e.fileBytesOf(copyOnWrite)/2
+// small says whether a file is one of those that are written again once there are many, where files are ended at fileBytes.
+func (f *liveFile) small(fileBytes int64) bool {
+	return f.rows < smallFileRows && f.bytes < fileBytes/2
 }
 
-// pickSmall chooses the small files of a leaf to be written again, once there are many.
+// pickSmall chooses the small files of a leaf to be written again, once there are many in one partition, or many of a former spec.
 //
 // Invariant: what a compaction writes is not small, or there are fewer than smallFilesMax of it; else the next cut would
 // begin again with the same rows.
 func (w *tableWork) pickSmall(l *leaf) {
-	var small []*liveFile
+	small := map[string][]*liveFile{}
 	for f := range l.in.files {
-		if w.e.small(f, w.plan.format.CopyOnWrite) {
-			small = append(small, f)
+		if f.small(w.plan.fileBytes(w.e)) {
+			key := w.groupKey(f)
+			small[key] = append(small[key], f)
 		}
 	}
-	if len(small) < smallFilesMax {
-		return
-	}
-	for _, f := range small {
-		w.rewriteFile(f)
+	for _, files := range small {
+		if len(files) < smallFilesMax {
+			continue
+		}
+		for _, f := range files {
+			w.rewriteFile(f)
+		}
 	}
 }
 
@@ -51,7 +57,7 @@ func (w *tableWork) pickSmall(l *leaf) {
 func (w *tableWork) pickSparse(l *leaf) {
 	var sparse []*liveFile
 	for f := range l.in.files {
-		if !w.e.small(f, w.plan.format.CopyOnWrite) && 2*f.live() < f.rows {
+		if !f.small(w.plan.fileBytes(w.e)) && 2*f.live() < f.rows {
 			sparse = append(sparse, f)
 		}
 	}
@@ -71,22 +77,31 @@ func (w *tableWork) rewriteFile(f *liveFile) {
 	w.removeData = append(w.removeData, f)
 }
 
+// groupKey is the same for files whose rows one file may have.
+func (w *tableWork) groupKey(f *liveFile) string {
+	if f.partition.SpecID != w.plan.layout.Spec.ID {
+		return lake.Partition{SpecID: f.partition.SpecID}.Key()
+	}
+	return f.partition.Key()
+}
+
 // rangeBlocks is how many blocks of a kept leaf one range examines, when files are written again. Rows of scattered updates
-// lie few to a block: ranges are as long as it takes that what comes out is not small again.
+// lie few to a block: ranges are as long as it takes that what comes out is not small again, in any partition.
 func (w *tableWork) rangeBlocks(lp *leafPlan, blocks int, files map[*liveFile]bool) int {
-	var rows int64
+	groups := map[string]int64{} // rows
 	for f := range w.old.leaves[lp.Rel].in.files {
 		if files[f] {
-			rows += f.live()
+			groups[w.groupKey(f)] += f.live()
 		}
 	}
-	if rows == 0 {
+	if len(groups) == 0 {
 		toasted := 0
 		if d := w.c.dirty[lp.toast.File]; d != nil {
 			toasted = int(d.GetCardinality())
 		}
 		return w.spread(blocks, toasted, diffBlocks)
 	}
+	rows := slices.Min(slices.Collect(maps.Values(groups)))
 	parts := int(max(1, rows/compactedRows))
 	return max(diffBlocks, (blocks+parts-1)/parts)
 }

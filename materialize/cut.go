@@ -62,7 +62,7 @@ type job struct {
 	plan    *tablePlan // nil: the table goes
 	table   *table     // nil: the table comes
 	rewrite bool       // encode every row again
-	promote bool       // with rewrite: only because types grew, so every value stays what it is
+	promote bool       // with rewrite: only because types grew, or the layout asks for it, so every value stays what it is
 	rename  bool       // the table is in error; its name follows all the same
 	out     *tableResult
 	err     error // of this table alone
@@ -98,7 +98,10 @@ func (c *cut) run(ctx context.Context) (CutResult, error) {
 	e.catalogs, e.plans = cats, plans
 	for _, p := range plans {
 		for _, t := range p.tables {
-			t.cols.change = same // a plan that is used again has been carried out
+			t.cols.change, t.layout.renew = same, false // a plan that is used again has been carried out
+			if there := e.tables[t.key]; there != nil {
+				there.notes = t.layout.notes
+			}
 		}
 	}
 	c.resync = nil
@@ -152,9 +155,9 @@ func (c *cut) job(p *tablePlan) *job {
 		return &job{plan: p, table: t, rewrite: true} // what the plan could not say is understood again
 	case resync || p.cols.change == reencode || p.format.Parquet && (!t.state.Parquet || p.cols.change == metadata) || t.state.Encoders != encodersVersion || p.policy != t.state.Policy && len(t.state.OutOfRange) > 0:
 		return &job{plan: p, table: t, rewrite: true}
-	case p.cols.change == promote:
+	case p.cols.change == promote || p.layout.renew:
 		return &job{plan: p, table: t, rewrite: true, promote: true}
-	case p.cols.change == metadata || p.name != t.name || p.format.Version > t.format || p.format.CopyOnWrite != t.state.CopyOnWrite || p.format.Parquet != t.state.Parquet || t.shared && !p.format.SharedVectors || !sameLeaves(p, t) || c.touched(p):
+	case p.cols.change == metadata || p.name != t.name || p.format.Version > t.format || !p.layout.same(t) || p.format.CopyOnWrite != t.state.CopyOnWrite || p.format.Parquet != t.state.Parquet || t.shared && !p.format.SharedVectors || !sameLeaves(p, t) || c.touched(p):
 		return &job{plan: p, table: t}
 	}
 	return nil

@@ -29,12 +29,32 @@ func (w *tableWork) writeDeletes(ctx context.Context) error {
 	if w.old != nil && w.mergeDeletes(live) {
 		w.removeDeletes = slices.Sorted(maps.Keys(w.old.deletes))
 	}
-	var pp []datafile.PathPositions
-	var n uint64
+	parts := map[string]map[*liveFile]*roaring.Bitmap{} // by partition: a delete file holds for the data files of its own alone
 	for f, pos := range live {
+		key := f.partition.Key()
+		if parts[key] == nil {
+			parts[key] = map[*liveFile]*roaring.Bitmap{}
+		}
+		parts[key][f] = pos
+	}
+	for _, deleted := range parts {
+		if err := w.partitionDeletes(ctx, deleted); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// partitionDeletes writes what was deleted in one partition.
+func (w *tableWork) partitionDeletes(ctx context.Context, deleted map[*liveFile]*roaring.Bitmap) error {
+	var pp []datafile.PathPositions
+	var of lake.Partition
+	var n uint64
+	for f, pos := range deleted {
+		of = f.partition
 		pp = append(pp, datafile.PathPositions{Path: w.e.opts.Store.URL(f.key), Positions: pos})
 		if n += pos.GetCardinality(); n >= w.e.deletePositions {
-			if err := w.putDeletes(ctx, pp); err != nil {
+			if err := w.putDeletes(ctx, pp, of); err != nil {
 				return err
 			}
 			pp, n = nil, 0
@@ -43,16 +63,16 @@ func (w *tableWork) writeDeletes(ctx context.Context) error {
 	if len(pp) == 0 {
 		return nil
 	}
-	return w.putDeletes(ctx, pp)
+	return w.putDeletes(ctx, pp, of)
 }
 
 // putDeletes has one delete file put.
-func (w *tableWork) putDeletes(ctx context.Context, pp []datafile.PathPositions) error {
+func (w *tableWork) putDeletes(ctx context.Context, pp []datafile.PathPositions, of lake.Partition) error {
 	d, data, err := datafile.EncodePositionDeletes(pp)
 	if err != nil {
 		return err
 	}
-	d.Key = w.objectKey("deletes", ".parquet")
+	d.Key, d.Partition = w.objectKey("", "deletes", ".parquet"), of
 	if err := w.c.uploads.put(ctx, d.Key, data); err != nil {
 		return err
 	}
@@ -66,16 +86,17 @@ func (w *tableWork) mergeDeletes(live map[*liveFile]*roaring.Bitmap) bool {
 	for _, f := range w.removeData {
 		leaving[f] = true
 	}
-	older, positions := map[*liveFile]*roaring.Bitmap{}, uint64(0)
+	older, positions, parts := map[*liveFile]*roaring.Bitmap{}, uint64(0), map[string]bool{}
 	for _, l := range w.old.leaves {
 		for f := range l.in.files {
 			if !leaving[f] && !f.deleted.IsEmpty() {
 				older[f] = f.deleted
+				parts[f.partition.Key()] = true
 				positions += f.deleted.GetCardinality()
 			}
 		}
 	}
-	most := deleteFilesMax + int(positions/w.e.deletePositions) // merged, they are several
+	most := deleteFilesMax*max(1, len(parts)) + int(positions/w.e.deletePositions) // merged, they are several
 	if len(w.old.deletes) == 0 || len(older) > 0 && len(w.old.deletes) < most {
 		return false
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -47,8 +48,12 @@ type Options struct {
 	Types func(lake.TableName) types.Options
 	// Format is how the configuration wants a table written; nil is the zero value for all.
 	Format func(lake.TableName) TableFormat
+	// Layout is how the configuration wants a table's files laid out; nil is the zero value for all.
+	Layout func(lake.TableName) TableLayout
 	// ByLeaf says of which partitioned tables each partition is a table of its own; nil: of none.
 	ByLeaf func(lake.TableName) bool
+	// SortDir is a local folder for rows that are being put in order; "" is the system's for temporary files.
+	SortDir string
 	// ToastDir is a local folder for the TOAST index, which may vanish between runs.
 	ToastDir string
 	// Fatal is called when that folder cannot be written any more, as with a full disk: it ends the process. Nothing
@@ -121,17 +126,21 @@ type failure struct {
 
 // table is a lake table as last published.
 type table struct {
-	key     tableKey
-	id      lake.TableID
-	uuid    string
-	name    lake.TableName
-	schema  lake.Schema
-	state   tableState
-	leaves  map[pg.OID]*leaf
-	format  int             // Iceberg format version
-	shared  bool            // it has deletion vectors that share an object
-	deletes map[string]bool // keys of live delete files
-	lsn     pg.LSN
+	key             tableKey
+	id              lake.TableID
+	uuid            string
+	name            lake.TableName
+	schema          lake.Schema
+	state           tableState
+	leaves          map[pg.OID]*leaf
+	format          int             // Iceberg format version
+	shared          bool            // it has deletion vectors that share an object
+	deletes         map[string]bool // keys of live delete files
+	specs           []lake.Spec     // that the catalog tells readers of
+	layout          lake.Layout
+	lastPartitionID int
+	notes           []string // what of the rule for the table could not be followed
+	lsn             pg.LSN
 }
 
 // drop gives back what the table's memberships hold.
@@ -189,6 +198,11 @@ func New(ctx context.Context, opts Options) (*Engine, error) {
 	// follows for files being written: encoded pages and a batch of values while they grow, then the whole as one slice.
 	building := opts.MemoryBytes * 3 / 8
 	opts.Workers = int(max(1, min(int64(opts.Workers), building/(3*fileBytesMin))))
+	if opts.SortDir != "" {
+		if err := os.MkdirAll(opts.SortDir, 0o700); err != nil {
+			return nil, fmt.Errorf("folder for sorting rows: %w", err)
+		}
+	}
 	sets, err := newSetCache(opts.Store, opts.MemoryBytes/4)
 	if err != nil {
 		return nil, err
@@ -281,6 +295,8 @@ type TableStatus struct {
 	LSN         pg.LSN
 	Error       string // why it is excluded or in error
 	LeftOut     []LeftOut
+	PartitionBy []string // how new files are partitioned, as a rule has it
+	Notes       []string // what of the rule for it could not be followed
 	OutOfRange  []OutOfRange
 	Clamped     bool // those values are the nearest ones that the lake can hold, where there is one, and not null
 }
@@ -305,7 +321,7 @@ func (e *Engine) setStatus(lsn pg.LSN) {
 		there[t.id] = e.upkeepOf[t.id]
 		s := TableStatus{
 			ID: t.id, Upkeep: there[t.id],
-			Name: t.name.String(), Parts: t.name, State: "live", LSN: lsn, DeleteFiles: len(t.deletes), LeftOut: t.state.LeftOut, OutOfRange: t.state.outOfRange(), Clamped: t.state.Policy == types.Clamp,
+			Name: t.name.String(), Parts: t.name, State: "live", LSN: lsn, DeleteFiles: len(t.deletes), LeftOut: t.state.LeftOut, PartitionBy: t.partitionBy(), Notes: t.notes, OutOfRange: t.state.outOfRange(), Clamped: t.state.Policy == types.Clamp,
 		}
 		if t.state.Error != "" {
 			s.State, s.Error, s.LSN = "error", t.state.Error, t.state.ErrorAt
@@ -314,7 +330,7 @@ func (e *Engine) setStatus(lsn pg.LSN) {
 			for f := range l.in.files {
 				s.Rows += f.live()
 				s.DataFiles++
-				if e.small(f, t.state.CopyOnWrite) {
+				if f.small(e.fileBytesOf(t.state.CopyOnWrite, t.state.FileBytes)) {
 					s.SmallFiles++
 				}
 				if f.vector != "" {

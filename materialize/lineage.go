@@ -63,12 +63,16 @@ func (w *tableWork) writeVectors(ctx context.Context, deleted map[*liveFile]*roa
 	if w.old != nil && (len(w.old.deletes) > 0 || w.old.shared && !shared) {
 		w.addDeleted(deleted)
 	}
+	partitions := map[string]lake.Partition{} // by data file
+	for f := range deleted {
+		partitions[f.key] = f.partition
+	}
 	var dd []datafile.DataPositions
 	var n uint64
 	for f, pos := range deleted {
 		dd = append(dd, datafile.DataPositions{Key: f.key, Path: w.e.opts.Store.URL(f.key), Positions: pos})
 		if n += pos.GetCardinality(); n >= w.e.deletePositions || !shared {
-			if err := w.putVectors(ctx, dd); err != nil {
+			if err := w.putVectors(ctx, dd, partitions); err != nil {
 				return err
 			}
 			dd, n = nil, 0
@@ -77,7 +81,7 @@ func (w *tableWork) writeVectors(ctx context.Context, deleted map[*liveFile]*roa
 	if len(dd) == 0 {
 		return nil
 	}
-	return w.putVectors(ctx, dd)
+	return w.putVectors(ctx, dd, partitions)
 }
 
 // addDeleted adds what earlier cuts deleted in files that stay.
@@ -92,17 +96,17 @@ func (w *tableWork) addDeleted(deleted map[*liveFile]*roaring.Bitmap) {
 }
 
 // putVectors has one Puffin file put.
-func (w *tableWork) putVectors(ctx context.Context, dd []datafile.DataPositions) error {
+func (w *tableWork) putVectors(ctx context.Context, dd []datafile.DataPositions, partitions map[string]lake.Partition) error {
 	vectors, data, err := datafile.EncodeVectors(dd)
 	if err != nil {
 		return err
 	}
-	key := w.objectKey("deletes", lake.VectorsSuffix)
+	key := w.objectKey("", "deletes", lake.VectorsSuffix)
 	if err := w.c.uploads.put(ctx, key, data); err != nil {
 		return err
 	}
 	for _, v := range vectors {
-		v.Key = key
+		v.Key, v.Partition = key, partitions[v.Data]
 		w.newVectors = append(w.newVectors, v)
 	}
 	return nil

@@ -83,7 +83,7 @@ func (e *Engine) unreadable(h *lake.TableHead, err error) *table {
 func newLoaded(h *lake.TableHead) *table {
 	return &table{
 		key: tableKey{h.ID.DB, h.ID.Rel}, id: h.ID, uuid: h.UUID, name: h.Name, schema: h.Schema,
-		format: max(h.Format, lake.FormatV2), leaves: map[pg.OID]*leaf{}, deletes: map[string]bool{}, lsn: h.LSN,
+		format: max(h.Format, lake.FormatV2), specs: h.Specs, layout: h.Layout, lastPartitionID: h.LastPartitionID, leaves: map[pg.OID]*leaf{}, deletes: map[string]bool{}, lsn: h.LSN,
 	}
 }
 
@@ -130,7 +130,7 @@ func (e *Engine) loadTable(ctx context.Context, h *lake.TableHead) (*table, erro
 		}
 		f := &liveFile{
 			key: d.Key, rows: d.Rows, bytes: d.Bytes, lo: set.MinBlock(), hi: set.MaxBlock(), blocks: set.Blocks(), deleted: deleted[e.opts.Store.URL(d.Key)],
-			lineage: d.Lineage, vector: vectors[d.Key],
+			lineage: d.Lineage, vector: vectors[d.Key], partition: d.Partition,
 		}
 		if f.deleted == nil {
 			f.deleted = roaring.New()

@@ -31,6 +31,8 @@ type liveFile struct {
 	spread  bool            // held by block in its membership
 	lineage *lake.Lineage   // of its rows; nil if the table has no row ids
 	vector  string          // key of the object that has its deletion vector; "" if none has
+
+	partition lake.Partition
 }
 
 func (f *liveFile) live() int64 { return f.rows - int64(f.deleted.GetCardinality()) }

@@ -27,14 +27,6 @@ const (
 	overwriteFileRows  = 2 * smallFileRows
 )
 
-// fileBytesOf is the size at which a data file of a table is ended.
-func (e *Engine) fileBytesOf(copyOnWrite bool) int64 {
-	if copyOnWrite {
-		return min(e.fileBytes, overwriteFileBytes)
-	}
-	return e.fileBytes
-}
-
 // full says that the data file under way is to be ended.
 func (enc *encoder) full() bool {
 	return enc.out.Full() || enc.w.plan.format.CopyOnWrite && enc.out.Rows() >= overwriteFileRows
@@ -84,6 +76,7 @@ func (w *tableWork) carryRange(ctx context.Context, lp *leafPlan, blocks []uint3
 	if err != nil {
 		return err
 	}
+	defer enc.close()
 	in := w.old.leaves[lp.Rel].in
 	var held []member
 	for _, b := range blocks {
@@ -127,7 +120,7 @@ func (enc *encoder) carry(ctx context.Context, blk pg.BlockNumber, page pg.Page,
 			return enc.corrupt(blk, m.off, errNotCarried)
 		}
 		enc.moved++
-		if err := enc.row(ctx, pg.TID{Block: blk, Offset: m.off}, t, m); err != nil {
+		if err := enc.add(ctx, pg.TID{Block: blk, Offset: m.off}, t, m); err != nil {
 			return enc.corrupt(blk, m.off, err)
 		}
 	}

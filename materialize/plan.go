@@ -36,6 +36,7 @@ type tablePlan struct {
 	cols   columns
 	policy types.OutOfRange
 	format TableFormat
+	layout layoutPlan
 	err    error // why it cannot be published at this cut
 }
 
@@ -140,7 +141,9 @@ func (e *Engine) planTable(p *tablePlan) error {
 		o = e.opts.Types(p.name)
 	}
 	o.LCMonetary, p.policy = e.lcMonetary, o.OutOfRange
-	p.cols, err = planColumns(p.cat, p.rel, prev, o, func(name string) []byte { return missingIn(rels, name) })
+	if p.cols, err = planColumns(p.cat, p.rel, prev, o, func(name string) []byte { return missingIn(rels, name) }); err == nil {
+		p.layout = e.planLayout(p)
+	}
 	return err
 }
 

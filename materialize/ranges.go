@@ -30,7 +30,7 @@ func (w *tableWork) encode(ctx context.Context) error {
 		if err != nil {
 			return errors.Join(err, wait())
 		}
-		step := pg.BlockNumber(w.spread(int(n), int(toasted), copyBlocks))
+		step := pg.BlockNumber(w.spread(int(n), int(toasted), w.copyBlocks()))
 		for from := pg.BlockNumber(0); from < n; from += step {
 			to := min(n, from+step)
 			run(func(ctx context.Context) error {
@@ -115,6 +115,7 @@ func (w *tableWork) copyRange(ctx context.Context, lp *leafPlan, from, to pg.Blo
 	if err != nil {
 		return err
 	}
+	defer enc.close()
 	err = w.e.pages.Scan(ctx, lp.File, pg.MainFork, from, to, func(blk pg.BlockNumber, page pg.Page) error {
 		return enc.page(ctx, blk, page, nil)
 	})
@@ -130,6 +131,7 @@ func (w *tableWork) diffRange(ctx context.Context, lp *leafPlan, blocks []uint32
 	if err != nil {
 		return err
 	}
+	defer enc.close()
 	in := w.old.leaves[lp.Rel].in
 	var held []member
 	for _, b := range blocks {
@@ -150,6 +152,9 @@ func (w *tableWork) diffRange(ctx context.Context, lp *leafPlan, blocks []uint32
 
 // finish makes an encoder's files durable and adds what it found to the table's.
 func (w *tableWork) finish(ctx context.Context, enc *encoder, blocks int64) error {
+	if err := enc.drain(ctx); err != nil {
+		return err
+	}
 	if err := enc.seal(ctx); err != nil {
 		return err
 	}

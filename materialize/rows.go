@@ -40,6 +40,9 @@ type encoder struct {
 	// outOfRange counts, by column, new values that the lake's type cannot hold.
 	outOfRange []int64
 
+	order     *ordering      // rows are put in order before they are written; nil if they are written as they come
+	partition lake.Partition // of the file under way
+
 	keeps   bool // rows that are moved have row ids, which they keep
 	origins map[*liveFile]*origin
 }
@@ -88,6 +91,7 @@ func (w *tableWork) newEncoder(ctx context.Context, lp *leafPlan) (*encoder, err
 		}
 		enc.cols = append(enc.cols, encoderColumn{attr: attr, codec: w.plan.cols.codecs[i]})
 	}
+	enc.order = w.newOrdering(enc)
 	return enc, nil
 }
 
@@ -130,7 +134,7 @@ func (enc *encoder) page(ctx context.Context, blk pg.BlockNumber, page pg.Page, 
 			if !same {
 				have = nil
 			}
-			if err := enc.row(ctx, pg.TID{Block: blk, Offset: off}, t, have); err != nil {
+			if err := enc.add(ctx, pg.TID{Block: blk, Offset: off}, t, have); err != nil {
 				return enc.corrupt(blk, off, err)
 			}
 		}
@@ -158,6 +162,14 @@ func (enc *encoder) remove(m *member) {
 		enc.deleted[m.file] = d
 	}
 	d.Add(m.pos)
+}
+
+// add takes one visible tuple: it is written now, or once all that are written before it are known.
+func (enc *encoder) add(ctx context.Context, tid pg.TID, t pg.HeapTuple, moved *member) error {
+	if enc.order != nil {
+		return enc.gather(tid, t, moved)
+	}
+	return enc.row(ctx, tid, t, moved)
 }
 
 // row adds one visible tuple to the data file. moved is what it was in the lake already, nil if it is new.
@@ -206,7 +218,7 @@ func (enc *encoder) row(ctx context.Context, tid pg.TID, t pg.HeapTuple, moved *
 }
 
 func (enc *encoder) start() error {
-	size := enc.w.e.fileBytesOf(enc.w.plan.format.CopyOnWrite)
+	size := enc.w.plan.fileBytes(enc.w.e)
 	out, err := datafile.NewWriter(datafile.Options{
 		Schema: enc.w.plan.cols.schema, TargetBytes: size, RowGroupBytes: size / 2, BatchBytes: size / 2, Clamp: enc.w.plan.policy == types.Clamp,
 		RowLineage: enc.keeps,
@@ -254,7 +266,8 @@ func (enc *encoder) seal(ctx context.Context) error {
 		return &tableErr{fmt.Errorf("rows of %s: %w", enc.lp.File, err)} // the sink is memory: what failed is of the values
 	}
 	enc.out = nil
-	file.Key = enc.w.objectKey("rows", ".parquet")
+	file.Partition = enc.partition
+	file.Key = enc.w.dataKey(enc.partition)
 	set := enc.tids.Finish()
 	if err := enc.w.c.uploads.put(ctx, tidsKey(file.Key), set.Encode(nil)); err != nil {
 		return &storeErr{err}
@@ -265,7 +278,7 @@ func (enc *encoder) seal(ctx context.Context) error {
 	enc.w.e.sets.cache.Set(file.Key, set)
 	enc.sealed = append(enc.sealed, sealedFile{
 		live: &liveFile{
-			key: file.Key, rows: file.Rows, bytes: file.Bytes, lo: set.MinBlock(), hi: set.MaxBlock(), blocks: set.Blocks(), deleted: roaring.New(),
+			key: file.Key, rows: file.Rows, bytes: file.Bytes, lo: set.MinBlock(), hi: set.MaxBlock(), blocks: set.Blocks(), deleted: roaring.New(), partition: enc.partition,
 		},
 		file: file,
 	})

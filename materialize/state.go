@@ -31,9 +31,11 @@ type tableState struct {
 	Policy      types.OutOfRange `json:"policy,omitempty"`
 	CopyOnWrite bool             `json:"copy_on_write,omitempty"`
 	// Parquet: all data files are of one schema, which readers of bare Parquet know.
-	Parquet bool   `json:"parquet,omitempty"`
-	Error   string `json:"error,omitempty"`    // why the table no longer moves
-	ErrorAt pg.LSN `json:"error_at,omitempty"` // the last good LSN
+	Parquet bool `json:"parquet,omitempty"`
+	// FileBytes is the size at which data files are wanted to be ended; 0: nothing was said.
+	FileBytes int64  `json:"file_bytes,omitempty"`
+	Error     string `json:"error,omitempty"`    // why the table no longer moves
+	ErrorAt   pg.LSN `json:"error_at,omitempty"` // the last good LSN
 	// FromPlan: the error came from the catalogs and ends when they change; otherwise only a resync ends it.
 	FromPlan bool `json:"from_plan,omitempty"`
 }

@@ -2,7 +2,7 @@ package materialize
 
 import (
 	"context"
-	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -152,20 +152,15 @@ func (w *tableWork) begin() {
 	}
 }
 
-// objectKey names a new object of the table; names are never used twice.
-func (w *tableWork) objectKey(what, suffix string) string {
-	return fmt.Sprintf("%s/data/%016X-%s-%s%s", w.id.Root(), uint64(w.c.at.LSN), what, newUUID(), suffix)
-}
-
 // result describes the change, and how the engine's view follows it.
 func (w *tableWork) result() *tableResult {
 	w.took = time.Since(w.began)
-	st := tableState{Version: stateVersion, Encoders: encodersVersion, Columns: w.plan.cols.states, LeftOut: w.plan.cols.leftOut, OutOfRange: w.outOfRange(), Policy: w.plan.policy, CopyOnWrite: w.plan.format.CopyOnWrite, Parquet: w.plan.format.Parquet}
+	st := tableState{Version: stateVersion, Encoders: encodersVersion, Columns: w.plan.cols.states, LeftOut: w.plan.cols.leftOut, OutOfRange: w.outOfRange(), Policy: w.plan.policy, CopyOnWrite: w.plan.format.CopyOnWrite, Parquet: w.plan.format.Parquet, FileBytes: w.plan.layout.fileBytes}
 	for _, lp := range w.plan.leaves {
 		st.Leaves = append(st.Leaves, lp.leafState)
 	}
 	ch := lake.TableChange{
-		ID: w.id, Name: w.plan.name, UUID: w.uuid, Create: w.old == nil, Schema: w.plan.cols.schema, Format: w.format,
+		ID: w.id, Name: w.plan.name, UUID: w.uuid, Create: w.old == nil, Schema: w.plan.cols.schema, Format: w.format, Layout: &w.plan.layout.Layout,
 		RemoveDeletes: w.removeDeletes, AddData: w.files, AddDeletes: w.newDeletes, AddVectors: w.newVectors, RowsDeleted: w.rowsOut, SameRows: w.sameRows(), State: encodeState(st),
 		Assigned: func(key string, l lake.Lineage) { w.assigned[key] = l },
 	}
@@ -174,6 +169,12 @@ func (w *tableWork) result() *tableResult {
 	}
 	if st.Parquet || w.old != nil && w.old.state.Parquet {
 		ch.Properties[lake.ParquetProperty] = strconv.FormatBool(st.Parquet)
+	}
+	if st.FileBytes > 0 || w.old != nil && w.old.state.FileBytes > 0 {
+		if ch.Properties == nil {
+			ch.Properties = map[string]string{}
+		}
+		maps.Copy(ch.Properties, writeSize(st.FileBytes))
 	}
 	for _, f := range w.removeData {
 		ch.RemoveData = append(ch.RemoveData, f.key)
@@ -191,7 +192,7 @@ func (w *tableWork) result() *tableResult {
 // nothing says whether blocks changed but neither rows nor what is said of them.
 func (w *tableWork) nothing(ch lake.TableChange, st tableState) bool {
 	return w.old != nil && !w.rewrite && ch.Name == w.old.name && st.CopyOnWrite == w.old.state.CopyOnWrite && st.Parquet == w.old.state.Parquet && len(w.gone) == 0 && len(w.copied) == 0 &&
-		w.format == w.old.format && len(ch.AddData) == 0 && len(ch.AddDeletes) == 0 && len(ch.AddVectors) == 0 && len(ch.RemoveData) == 0 && len(ch.RemoveDeletes) == 0 &&
+		w.format == w.old.format && w.plan.layout.same(w.old) && len(ch.AddData) == 0 && len(ch.AddDeletes) == 0 && len(ch.AddVectors) == 0 && len(ch.RemoveData) == 0 && len(ch.RemoveDeletes) == 0 &&
 		slices.EqualFunc(st.Columns, w.old.state.Columns, func(a, b columnState) bool { return a.equal(&b) }) &&
 		slices.Equal(st.LeftOut, w.old.state.LeftOut) && w.old.state.Error == ""
 }
@@ -204,6 +205,7 @@ func (w *tableWork) apply(ctx context.Context, ch lake.TableChange, st tableStat
 		w.e.tables[t.key] = t
 	}
 	t.name, t.schema, t.state, t.lsn, t.format = ch.Name, ch.Schema, st, w.c.at.LSN, w.format
+	w.plan.layout.adopt(t)
 	leaves := map[pg.OID]*leaf{}
 	for _, lp := range w.keep {
 		leaves[lp.Rel] = t.leaves[lp.Rel]

@@ -53,6 +53,7 @@ type Commit struct {
 	manifests []*manifest
 	removed   []entry
 	assigned  []entry // data files that got row ids
+	renewed   bool    // former partition specs are gone, and with them the history: readers could make nothing of it
 	totals    Totals
 	expired   []snapshot
 	heir      *snapshot // the oldest snapshot that stayed, if any expired
@@ -88,7 +89,7 @@ func (t *Table) Prepare(ctx context.Context, ch *lake.TableChange, st Stamp) (*C
 	if err := c.evolve(ch); err != nil {
 		return nil, err
 	}
-	data, deletes, err := t.changes(ch)
+	data, deletes, err := c.changes(ch)
 	if err == nil {
 		err = c.checkDeletes(deletes)
 	}
@@ -104,6 +105,9 @@ func (t *Table) Prepare(ctx context.Context, ch *lake.TableChange, st Stamp) (*C
 		return c, nil
 	}
 	c.meta.LastUpdatedMS = max(c.meta.LastUpdatedMS, st.Time.UnixMilli())
+	if c.renewed {
+		st.SnapshotsMax = 1
+	}
 	c.expired, c.heir = c.meta.expire(c.meta.LastUpdatedMS-st.Grace.Milliseconds(), st.SnapshotsMax)
 	if t.name.Version == math.MaxUint32 {
 		return nil, errors.New("metadata versions are used up")
@@ -120,11 +124,12 @@ func (t *Table) Prepare(ctx context.Context, ch *lake.TableChange, st Stamp) (*C
 
 var errDamaged = errors.New("the table's metadata is lost or damaged: only a change that replaces all of its files can be made")
 
-// evolve applies format version, schema and properties.
+// evolve applies format version, schema, layout and properties.
 func (c *Commit) evolve(ch *lake.TableChange) (err error) {
 	if err := c.upgrade(ch.Format); err != nil {
 		return err
 	}
+	had := c.schema
 	if c.ice == nil || !ch.Schema.Equal(c.schema) {
 		if err := checkSchema(ch.Schema); err != nil {
 			return fmt.Errorf("schema: %w", err)
@@ -139,6 +144,9 @@ func (c *Commit) evolve(ch *lake.TableChange) (err error) {
 	if c.schema.LastColumnID != c.meta.LastColumnID {
 		c.meta.LastColumnID, c.Changed = c.schema.LastColumnID, true
 	}
+	if err := c.setLayout(ch, had); err != nil {
+		return err
+	}
 	for k, v := range ch.Properties {
 		if old, ok := c.meta.Properties[k]; !ok || old != v {
 			c.meta.Properties[k], c.Changed = v, true
@@ -148,7 +156,8 @@ func (c *Commit) evolve(ch *lake.TableChange) (err error) {
 }
 
 // changes checks a change's files against the live ones.
-func (t *Table) changes(ch *lake.TableChange) (data, deletes change, err error) {
+func (c *Commit) changes(ch *lake.TableChange) (data, deletes change, err error) {
+	t := c.table
 	data = change{content: iceberg.ManifestContentData, remove: map[string]bool{}}
 	deletes = change{content: iceberg.ManifestContentDeletes, remove: map[string]bool{}}
 	if ch.ReplaceAll {
@@ -177,7 +186,7 @@ func (t *Table) changes(ch *lake.TableChange) (data, deletes change, err error) 
 			return fmt.Errorf("file %s is added twice", f.Key)
 		}
 		fresh[f.Key] = true
-		e, err := newEntry(f, content, t.store.URL(f.Key))
+		e, err := c.newEntry(f, content, t.store.URL(f.Key))
 		to.add = append(to.add, e)
 		return err
 	}
@@ -191,7 +200,7 @@ func (t *Table) changes(ch *lake.TableChange) (data, deletes change, err error) 
 			return data, deletes, err
 		}
 	}
-	return data, deletes, t.changeVectors(ch, &data, &deletes)
+	return data, deletes, c.changeVectors(ch, &data, &deletes)
 }
 
 // addSnapshot encodes manifests and their list, and lists the new snapshot.
@@ -210,7 +219,7 @@ func (c *Commit) addSnapshot(ctx context.Context, st Stamp, ch *lake.TableChange
 	}
 	wr := writer{
 		commit: c, nonce: st.Nonce,
-		stamp: stamp{snapshotID: id, parentID: snap.ParentID, sequence: snap.SequenceNumber, schema: c.ice, format: m.FormatVersion},
+		stamp: stamp{snapshotID: id, parentID: snap.ParentID, sequence: snap.SequenceNumber, schema: c.ice, meta: m, format: m.FormatVersion},
 	}
 	if m.NextRowID != nil {
 		wr.stamp.nextRowID = *m.NextRowID

@@ -28,6 +28,7 @@ type entry struct {
 	snapshotID int64            // that added it
 	file       iceberg.DataFile // with statistics; nil if only the manifest object has them
 
+	partition  lake.Partition
 	vector     *lake.Vector             // of a deletion vector, else nil
 	firstRowID *int64                   // of a data file that has row ids, else nil
 	builder    *iceberg.DataFileBuilder // of file, as long as it lacks the row ids that it is about to get
@@ -68,7 +69,8 @@ func (m *manifest) unload() {
 }
 
 // parseManifest reads the live entries of a manifest object. key maps locations to keys.
-func parseManifest(file iceberg.ManifestFile, objKey string, b []byte, key func(string) (string, bool)) (m *manifest, err error) {
+// The partitions of files are read where the spec is known.
+func parseManifest(file iceberg.ManifestFile, objKey string, b []byte, key func(string) (string, bool), spec *specRecord) (m *manifest, err error) {
 	defer recoverCorrupt(objKey, &err)
 	list, err := iceberg.ReadManifest(file, bytes.NewReader(b), true)
 	if err != nil {
@@ -83,6 +85,11 @@ func parseManifest(file iceberg.ManifestFile, objKey string, b []byte, key func(
 		}
 		m.entries[i] = entry{
 			key: k, rows: df.Count(), bytes: df.FileSizeBytes(), sequence: e.SequenceNum(), snapshotID: e.SnapshotID(), file: df, firstRowID: df.FirstRowID(),
+		}
+		if spec != nil {
+			if m.entries[i].partition, err = spec.partitionOf(df); err != nil {
+				return nil, fmt.Errorf("%w: manifest %s: %s: %w", ErrCorrupt, objKey, df.FilePath(), err)
+			}
 		}
 		if df.FileFormat() == iceberg.PuffinFile {
 			if err := m.entries[i].readVector(objKey, key); err != nil {
@@ -165,14 +172,22 @@ type stamp struct {
 	parentID   int64 // 0: none
 	sequence   int64
 	schema     *iceberg.Schema
-	format     int // of the table
+	meta       *metadata // the partition specs
+	format     int       // of the table
 	nextRowID  int64
 }
 
-// encode writes p as a manifest object that will lie at location.
-func (p *plan) encode(st stamp, content iceberg.ManifestContent, key, location string) (*manifest, []byte, error) {
+// encode writes p as a manifest object of a partition spec that will lie at location.
+func (p *plan) encode(st stamp, content iceberg.ManifestContent, specID int, key, location string) (*manifest, []byte, error) {
 	var buf bytes.Buffer
-	spec := *iceberg.UnpartitionedSpec
+	record := st.meta.specOf(specID)
+	if record == nil {
+		return nil, nil, fmt.Errorf("there is no partition spec %d", specID)
+	}
+	spec, err := record.iceberg()
+	if err != nil {
+		return nil, nil, err
+	}
 	w, err := iceberg.NewManifestWriter(st.format, &buf, spec, st.schema, st.snapshotID, iceberg.WithManifestWriterContent(content))
 	if err != nil {
 		return nil, nil, err
@@ -228,15 +243,23 @@ func (e *entry) iceberg(status iceberg.ManifestEntryStatus) iceberg.ManifestEntr
 }
 
 // newEntry describes a file for a manifest.
-func newEntry(f lake.File, content iceberg.ManifestEntryContent, location string) (entry, error) {
-	b, err := iceberg.NewDataFileBuilder(*iceberg.UnpartitionedSpec, content, location, iceberg.ParquetFile, nil, nil, nil, f.Rows, f.Bytes)
+func (c *Commit) newEntry(f lake.File, content iceberg.ManifestEntryContent, location string) (entry, error) {
+	spec, values, err := c.meta.partition(f.Partition, c.ice)
 	if err != nil {
 		return entry{}, fmt.Errorf("file %s: %w", f.Key, err)
 	}
-	sizes, values, nulls, nans := map[int]int64{}, map[int]int64{}, map[int]int64{}, map[int]int64{}
+	return newEntry(f, content, location, spec, values)
+}
+
+func newEntry(f lake.File, content iceberg.ManifestEntryContent, location string, spec iceberg.PartitionSpec, values map[int]any) (entry, error) {
+	b, err := iceberg.NewDataFileBuilder(spec, content, location, iceberg.ParquetFile, values, nil, nil, f.Rows, f.Bytes)
+	if err != nil {
+		return entry{}, fmt.Errorf("file %s: %w", f.Key, err)
+	}
+	sizes, counts, nulls, nans := map[int]int64{}, map[int]int64{}, map[int]int64{}, map[int]int64{}
 	lower, upper := map[int][]byte{}, map[int][]byte{}
 	for _, c := range f.Columns {
-		sizes[c.FieldID], values[c.FieldID], nulls[c.FieldID] = c.Bytes, c.Values, c.Nulls
+		sizes[c.FieldID], counts[c.FieldID], nulls[c.FieldID] = c.Bytes, c.Values, c.Nulls
 		if c.NaNs > 0 {
 			nans[c.FieldID] = c.NaNs
 		}
@@ -248,7 +271,7 @@ func newEntry(f lake.File, content iceberg.ManifestEntryContent, location string
 		}
 	}
 	if len(f.Columns) > 0 {
-		b.ColumnSizes(sizes).ValueCounts(values).NullValueCounts(nulls).NaNValueCounts(nans).LowerBoundValues(lower).UpperBoundValues(upper)
+		b.ColumnSizes(sizes).ValueCounts(counts).NullValueCounts(nulls).NaNValueCounts(nans).LowerBoundValues(lower).UpperBoundValues(upper)
 	}
 	if len(f.SplitOffsets) > 0 {
 		b.SplitOffsets(f.SplitOffsets)
@@ -256,5 +279,5 @@ func newEntry(f lake.File, content iceberg.ManifestEntryContent, location string
 	if low, ok := lower[deletePathID]; ok && content == iceberg.EntryContentPosDeletes && bytes.Equal(low, upper[deletePathID]) {
 		b.ReferencedDataFile(string(low))
 	}
-	return entry{key: f.Key, rows: f.Rows, bytes: f.Bytes, file: b.Build(), builder: b}, nil
+	return entry{key: f.Key, rows: f.Rows, bytes: f.Bytes, partition: f.Partition, file: b.Build(), builder: b}, nil
 }

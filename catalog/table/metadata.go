@@ -13,7 +13,7 @@ import (
 // lastPartitionID is Iceberg's number for "no partition field given yet".
 const lastPartitionID = 999
 
-// metadata is a table's metadata.json (Iceberg spec, "Table Metadata Fields"), unpartitioned and unsorted. Snapshots and
+// metadata is a table's metadata.json (Iceberg spec, "Table Metadata Fields"), unsorted. Snapshots and
 // schemas are kept as the JSON they are written as: a commit adds one and copies the rest.
 type metadata struct {
 	FormatVersion      int               `json:"format-version"`
@@ -25,7 +25,7 @@ type metadata struct {
 	CurrentSchemaID    int               `json:"current-schema-id"`
 	Schemas            []schemaRecord    `json:"schemas"`
 	DefaultSpecID      int               `json:"default-spec-id"`
-	PartitionSpecs     json.RawMessage   `json:"partition-specs"`
+	PartitionSpecs     []specRecord      `json:"partition-specs"`
 	LastPartitionID    int               `json:"last-partition-id"`
 	DefaultSortOrderID int               `json:"default-sort-order-id"`
 	SortOrders         json.RawMessage   `json:"sort-orders"`
@@ -121,7 +121,7 @@ func newMetadata(uuid, location string) metadata {
 		TableUUID:         uuid,
 		Location:          location,
 		CurrentSchemaID:   -1,
-		PartitionSpecs:    json.RawMessage(`[{"spec-id":0,"fields":[]}]`),
+		PartitionSpecs:    []specRecord{newSpecRecord(lake.Spec{})},
 		LastPartitionID:   lastPartitionID,
 		SortOrders:        json.RawMessage(`[{"order-id":0,"fields":[]}]`),
 		Properties:        defaultProperties(),
@@ -146,6 +146,9 @@ func parseMetadata(key string, b []byte) (metadata, error) {
 	}
 	if m.FormatVersion == lake.FormatV3 && (m.NextRowID == nil || *m.NextRowID < 0) {
 		return m, fmt.Errorf("%w: %s: format version 3 without a next-row-id", ErrCorrupt, key)
+	}
+	if m.specOf(m.DefaultSpecID) == nil {
+		return m, fmt.Errorf("%w: %s: there is no partition spec %d", ErrCorrupt, key, m.DefaultSpecID)
 	}
 	if m.CurrentSnapshotID != -1 && (len(m.Snapshots) == 0 || m.Snapshots[len(m.Snapshots)-1].ID != m.CurrentSnapshotID) {
 		return m, fmt.Errorf("%w: %s: the current snapshot %d is not the last one", ErrCorrupt, key, m.CurrentSnapshotID)
@@ -202,6 +205,7 @@ func (m *metadata) schema(key string) (*iceberg.Schema, error) {
 // clone copies what a commit changes in place.
 func (m metadata) clone() metadata {
 	m.Schemas = slices.Clone(m.Schemas)
+	m.PartitionSpecs = slices.Clone(m.PartitionSpecs)
 	m.Properties = maps.Clone(m.Properties)
 	m.Refs = maps.Clone(m.Refs)
 	m.Snapshots = slices.Clone(m.Snapshots)

@@ -3,6 +3,8 @@ package table
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/apache/iceberg-go"
 	"github.com/google/uuid"
@@ -34,10 +36,29 @@ type tally struct {
 // rewrite makes the manifests of one content: those that lose a file and, if a file comes, the one that is not sealed
 // are written anew; the others stay as they are.
 func (w *writer) rewrite(ctx context.Context, ch change) error {
+	bySpec := map[int][]entry{}
+	for _, m := range w.commit.table.manifests {
+		if m.content == ch.content {
+			bySpec[m.specID()] = nil
+		}
+	}
+	for _, e := range ch.add {
+		bySpec[e.partition.SpecID] = append(bySpec[e.partition.SpecID], e)
+	}
+	for _, id := range slices.Sorted(maps.Keys(bySpec)) {
+		if err := w.rewriteSpec(ctx, id, change{content: ch.content, add: bySpec[id], remove: ch.remove}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rewriteSpec is rewrite of one partition spec: a manifest has the files of one.
+func (w *writer) rewriteSpec(ctx context.Context, specID int, ch change) error {
 	c := w.commit
 	var existing, deleted []entry
 	for _, m := range c.table.manifests {
-		if m.content != ch.content || len(m.entries) == 0 {
+		if m.content != ch.content || m.specID() != specID || len(m.entries) == 0 {
 			continue
 		}
 		if !m.loses(ch.remove) && (len(ch.add) == 0 || m.sealed()) {
@@ -59,10 +80,13 @@ func (w *writer) rewrite(ctx context.Context, ch change) error {
 		}
 	}
 	w.count(ch, deleted)
+	if c.renewed {
+		deleted = nil // their spec is gone
+	}
 	plans := pack(existing, ch.add, deleted)
 	for i := range plans {
 		key := fmt.Sprintf("%s/metadata/%s-m%d.avro", c.table.id.Root(), w.nonce, w.written)
-		m, b, err := plans[i].encode(w.stamp, ch.content, key, c.table.store.URL(key))
+		m, b, err := plans[i].encode(w.stamp, ch.content, specID, key, c.table.store.URL(key))
 		if err != nil {
 			return fmt.Errorf("manifest: %w", err)
 		}
@@ -96,6 +120,8 @@ func (w *writer) count(ch change, deleted []entry) {
 	}
 	c.removed = append(c.removed, deleted...)
 }
+
+func (m *manifest) specID() int { return int(m.file.PartitionSpecID()) }
 
 func (m *manifest) loses(remove map[string]bool) bool {
 	if len(remove) == 0 {

@@ -70,7 +70,7 @@ func (t *Table) Standalone(s Standalone) ([]Object, error) {
 		return nil, err
 	}
 	id := snapshotID(nonce, t.id)
-	st := stamp{snapshotID: id, sequence: 1, schema: ice, format: meta.FormatVersion}
+	st := stamp{snapshotID: id, sequence: 1, schema: ice, meta: &meta, format: meta.FormatVersion}
 	data, deletes, err := s.entries()
 	if err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func (t *Table) Standalone(s Standalone) ([]Object, error) {
 		plans := pack(nil, c.add, nil)
 		for i := range plans {
 			key := s.Key(fmt.Sprintf("metadata/%s-m%d.avro", s.UUID, len(manifests)))
-			m, b, err := plans[i].encode(st, c.content, key, s.URL(key))
+			m, b, err := plans[i].encode(st, c.content, 0, key, s.URL(key))
 			if err != nil {
 				return nil, fmt.Errorf("manifest: %w", err)
 			}
@@ -125,7 +125,7 @@ func (s *Standalone) entries() (data, deletes change, err error) {
 		data.add = append(data.add, entry{key: f.Key, rows: df.Count(), bytes: df.FileSizeBytes(), file: df})
 	}
 	for _, d := range s.Deletes {
-		e, err := newEntry(d.File, iceberg.EntryContentPosDeletes, s.URL(d.Key))
+		e, err := newEntry(d.File, iceberg.EntryContentPosDeletes, s.URL(d.Key), *iceberg.UnpartitionedSpec, nil)
 		if err != nil {
 			return data, deletes, err
 		}

@@ -179,7 +179,11 @@ func (t *Table) loadManifest(ctx context.Context, f iceberg.ManifestFile) (*mani
 	if err != nil {
 		return nil, err
 	}
-	return parseManifest(f, key, b, t.store.Key)
+	spec := t.meta.specOf(int(f.PartitionSpecID()))
+	if spec == nil && t.meta.PartitionSpecs != nil {
+		return nil, fmt.Errorf("%w: manifest %s is of partition spec %d, which there is not", ErrCorrupt, key, f.PartitionSpecID())
+	}
+	return parseManifest(f, key, b, t.store.Key, spec)
 }
 
 // key is the object at a location of this store.
@@ -221,7 +225,7 @@ func (t *Table) Data() []lake.File {
 	for _, m := range t.manifests {
 		if m.content == iceberg.ManifestContentData {
 			for _, e := range m.entries {
-				files = append(files, lake.File{Key: e.key, Rows: e.rows, Bytes: e.bytes, Lineage: e.lineage()})
+				files = append(files, lake.File{Key: e.key, Rows: e.rows, Bytes: e.bytes, Lineage: e.lineage(), Partition: e.partition})
 			}
 		}
 	}

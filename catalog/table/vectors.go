@@ -10,13 +10,18 @@ import (
 )
 
 // newVector describes a deletion vector for a manifest.
-func (t *Table) newVector(v lake.Vector) (entry, error) {
-	b, err := iceberg.NewDataFileBuilder(*iceberg.UnpartitionedSpec, iceberg.EntryContentPosDeletes, t.store.URL(v.Key), iceberg.PuffinFile, nil, nil, nil, v.Positions, v.FileBytes)
+func (c *Commit) newVector(v lake.Vector) (entry, error) {
+	t := c.table
+	spec, values, err := c.meta.partition(v.Partition, c.ice)
+	if err != nil {
+		return entry{}, fmt.Errorf("deletion vector of %s: %w", v.Data, err)
+	}
+	b, err := iceberg.NewDataFileBuilder(spec, iceberg.EntryContentPosDeletes, t.store.URL(v.Key), iceberg.PuffinFile, values, nil, nil, v.Positions, v.FileBytes)
 	if err != nil {
 		return entry{}, fmt.Errorf("deletion vector of %s: %w", v.Data, err)
 	}
 	b.ReferencedDataFile(t.store.URL(v.Data)).ContentOffset(v.Offset).ContentSizeInBytes(v.Size)
-	return entry{key: v.Key, rows: v.Positions, bytes: v.Size, vector: &v, file: b.Build()}, nil
+	return entry{key: v.Key, rows: v.Positions, bytes: v.Size, vector: &v, file: b.Build(), partition: v.Partition}, nil
 }
 
 // readVector fills in the vector of an entry that was read from a manifest.
@@ -48,7 +53,8 @@ func (t *Table) Vectors() []lake.Vector {
 }
 
 // changeVectors adds a change's deletion vectors, and removes those they replace and those of data files that leave.
-func (t *Table) changeVectors(ch *lake.TableChange, data, deletes *change) error {
+func (c *Commit) changeVectors(ch *lake.TableChange, data, deletes *change) error {
+	t := c.table
 	for key := range data.remove {
 		if id := vectorID(key); t.index[id] != nil {
 			deletes.remove[id] = true
@@ -67,7 +73,7 @@ func (t *Table) changeVectors(ch *lake.TableChange, data, deletes *change) error
 		if t.index[id] != nil {
 			deletes.remove[id] = true
 		}
-		e, err := t.newVector(v)
+		e, err := c.newVector(v)
 		if err != nil {
 			return err
 		}

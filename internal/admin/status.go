@@ -141,6 +141,8 @@ type Table struct {
 	// MetadataBytes are those of metadata.json and the current manifests.
 	MetadataBytes int64  `json:"metadata_bytes"`
 	LSN           pg.LSN `json:"lsn"` // of the publication that last changed it
+	// PartitionBy is how new files are partitioned, as a rule's partition_by has it.
+	PartitionBy []string `json:"partition_by"`
 	// OutOfRange counts, by column, values that Iceberg's types cannot hold, since the table was last written whole.
 	OutOfRange map[string]int64 `json:"out_of_range"`
 	Error      string           `json:"error"` // why it is excluded or in error, or which columns are left out and which have values out of range

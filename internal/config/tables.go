@@ -14,7 +14,8 @@ type Rule struct {
 	Exclude       bool
 	FormatVersion int      // Iceberg format version, 2 or 3; 0 if not set: 2 for new tables, and those that are in the lake stay as they are
 	Readers       []string // engines that will read the table; empty for any
-	PartitionBy   []string
+	PartitionBy   []PartitionField
+	TargetFile    Size // at which data files are ended ("target_file_size"); 0: as memory allows
 	SortBy        []string
 	OutOfRange    string             // what becomes of values Iceberg cannot hold: null, clamp or error
 	Numeric       Numeric            // of numerics without a precision that Iceberg's decimal can hold
@@ -180,7 +181,13 @@ func (c *Config) setRule(e entry) error {
 		}
 	case "readers":
 		r.Readers, err = e.values, checkReaders(e.values)
-	case "partition_by", "sort_by":
+	case "partition_by":
+		r.PartitionBy, err = parsePartitionBy(e.values)
+	case "target_file_size":
+		if r.TargetFile, err = ParseSize(e.value()); err != nil || r.TargetFile < TargetFileMin {
+			err = fmt.Errorf("write a size of at least %s, such as 128MiB", TargetFileMin)
+		}
+	case "sort_by":
 		err = fmt.Errorf("%s is not supported yet, remove it", e.key)
 	case "partitions":
 		if r.ByLeaf = e.value() == "leaf"; !r.ByLeaf && e.value() != "root" {

@@ -13,6 +13,7 @@ import (
 // Limits of the values.
 const (
 	MemoryMin          Size = 64 << 20
+	TargetFileMin      Size = 1 << 20
 	PublishIntervalMin      = 20 * time.Millisecond
 	PublishIntervalMax      = time.Hour
 )

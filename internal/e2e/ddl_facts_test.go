@@ -27,6 +27,7 @@ type icebergTable struct {
 			Type json.RawMessage `json:"type"`
 		} `json:"fields"`
 	} `json:"schemas"`
+	Properties map[string]string `json:"properties"`
 }
 
 // fields are the current columns: name to field id.

@@ -165,7 +165,7 @@ func (s *leafStats) result(b *column.Builder) lake.ColumnStats {
 		if t.Precision <= 18 {
 			s.low, s.high = be64(s.lowInt), be64(s.highInt)
 		}
-		c.Lower, c.Upper = shortest(s.low), shortest(s.high)
+		c.Lower, c.Upper = column.Shortest(s.low), column.Shortest(s.high)
 	case lake.String:
 		c.Lower, c.Upper = s.low[:prefix(s.low)], stringAbove(s.high)
 	case lake.Binary:
@@ -189,14 +189,6 @@ func (s *leafStats) floatBounds() (low, high float64) {
 func le32(v uint32) []byte { return binary.LittleEndian.AppendUint32(nil, v) }
 func le64(v uint64) []byte { return binary.LittleEndian.AppendUint64(nil, v) }
 func be64(v int64) []byte  { return binary.BigEndian.AppendUint64(nil, uint64(v)) }
-
-// shortest drops leading bytes that two's complement does not need.
-func shortest(v []byte) []byte {
-	for len(v) > 1 && (v[0] == 0 && v[1] < 0x80 || v[0] == 0xFF && v[1] >= 0x80) {
-		v = v[1:]
-	}
-	return v
-}
 
 // prefix is the length in bytes of the first boundChars code points.
 func prefix(v []byte) int {

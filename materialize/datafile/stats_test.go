@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow-go/v18/parquet/file"
 	"pgregory.net/rapid"
 
+	"github.com/tarn-db/tarn/materialize/datafile/column"
 	"github.com/tarn-db/tarn/materialize/lake"
 )
 
@@ -167,7 +168,7 @@ func TestDecimalBounds(t *testing.T) {
 		{"0000000000000000", "00"}, {"ffffffffffffffff", "ff"}, {"0000000000000080", "0080"}, {"ffffffffffffff7f", "ff7f"}, {"00000000000000ff", "00ff"}, {"ffffffffffffff80", "80"},
 	} {
 		b, _ := hex.DecodeString(c.in)
-		if got := hex.EncodeToString(shortest(b)); got != c.want {
+		if got := hex.EncodeToString(column.Shortest(b)); got != c.want {
 			t.Errorf("%s becomes %s, want %s", c.in, got, c.want)
 		}
 	}

@@ -106,6 +106,7 @@ type File struct {
 	Columns      []ColumnStats
 	SplitOffsets []int64  // row group starts
 	Lineage      *Lineage // set by the catalog; nil in format version 2, and until a publication has given row ids
+	Partition    Partition
 }
 
 // PositionDeletes is a file of (file_path, pos) sorted by both (Iceberg spec, "Position Delete Files").
@@ -124,12 +125,13 @@ type Lineage struct {
 // Vector is a deletion vector (Iceberg spec, "Deletion Vectors"): the deleted positions of one data file, a blob of a Puffin
 // object that many of them share. It has all positions deleted in that file, those of former delete files included.
 type Vector struct {
-	Data      string // key of the data file
-	Key       string // of the Puffin object
-	Offset    int64  // of the blob in the object, bytes
-	Size      int64  // of the blob, bytes
-	Positions int64  // deleted
-	FileBytes int64  // of the whole object
+	Data      string    // key of the data file
+	Key       string    // of the Puffin object
+	Offset    int64     // of the blob in the object, bytes
+	Size      int64     // of the blob, bytes
+	Positions int64     // deleted
+	FileBytes int64     // of the whole object
+	Partition Partition // of the data file
 }
 
 // VectorsSuffix ends the key of a Puffin object.
@@ -180,6 +182,10 @@ type TableChange struct {
 	Drop   bool
 	Schema Schema
 	Format int // Iceberg format version from now on; 0: as it is, 2 for a new table. It never falls
+	// Layout is that of files from now on, AddData under its spec; nil: as it is, unpartitioned for a new table. Where a column that
+	// a spec so far is about leaves the schema, or has another type, ReplaceAll is set and the table's history ends: readers could
+	// make nothing of it.
+	Layout *Layout
 
 	ReplaceAll    bool     // every live data and delete file leaves
 	RemoveData    []string // keys of live data files that leave
@@ -212,16 +218,19 @@ type Publication struct {
 
 // TableHead is a table as last published.
 type TableHead struct {
-	ID      TableID
-	Name    TableName
-	UUID    string
-	Schema  Schema
-	LSN     pg.LSN   // of the publication that last changed it
-	Data    []File   // live data files; Columns and SplitOffsets may be absent
-	Format  int      // Iceberg format version
-	Deletes []string // keys of live position delete files
-	Vectors []Vector // live deletion vectors
-	State   []byte
+	ID              TableID
+	Name            TableName
+	UUID            string
+	Schema          Schema
+	LSN             pg.LSN   // of the publication that last changed it
+	Data            []File   // live data files; Columns and SplitOffsets may be absent
+	Format          int      // Iceberg format version
+	Specs           []Spec   // all partition specs that readers are told of
+	Layout          Layout   // of the newest files
+	LastPartitionID int      // highest id of a partition field ever given in this table; PartitionIDMin-1: none was
+	Deletes         []string // keys of live position delete files
+	Vectors         []Vector // live deletion vectors
+	State           []byte
 	// Damaged says why the table's files or state could not be read; what is told of them is then not complete. Only a
 	// change with ReplaceAll moves such a table.
 	Damaged error

@@ -33,6 +33,10 @@ func (s *Server) lakeOptions() materialize.Options {
 			r := s.cfg.Tables.For(n.Database, n.Namespace, n.Name)
 			return materialize.TableFormat{Version: r.Format(), SharedVectors: r.SharedVectors(), CopyOnWrite: r.CopyOnWrite, Parquet: r.Parquet}
 		},
+		Layout: func(n lake.TableName) materialize.TableLayout {
+			return layoutOf(s.cfg.Tables.For(n.Database, n.Namespace, n.Name))
+		},
+		SortDir:  filepath.Join(s.cfg.DataDir, "sort"),
 		ByLeaf:   func(n lake.TableName) bool { return s.cfg.Tables.For(n.Database, n.Namespace, n.Name).ByLeaf },
 		ToastDir: filepath.Join(s.cfg.DataDir, "toast"), Fatal: s.fatal, MemoryBytes: s.lakeMemory(), Archive: s.archive, Copying: s.copying(), Logger: s.log,
 	}
@@ -51,6 +55,15 @@ func typeOptions(r config.Rule) types.Options {
 		o.Columns[name] = types.Numeric(n)
 	}
 	return o
+}
+
+// layoutOf is how a rule wants a table's files laid out.
+func layoutOf(r config.Rule) materialize.TableLayout {
+	l := materialize.TableLayout{FileBytes: int64(r.TargetFile)}
+	for _, f := range r.PartitionBy {
+		l.PartitionBy = append(l.PartitionBy, materialize.PartitionBy(f))
+	}
+	return l
 }
 
 // closeLake lets go of the engine's local files. What it knows of the tables is shown on.

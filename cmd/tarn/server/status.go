@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/metrics"
+	"slices"
 	"strings"
 	"time"
 
@@ -138,7 +139,7 @@ func tableNote(t materialize.TableStatus) string {
 	if t.Error != "" {
 		return t.Error
 	}
-	var notes []string
+	notes := slices.Clone(t.Notes)
 	if len(t.LeftOut) > 0 {
 		columns := make([]string, len(t.LeftOut))
 		for i, c := range t.LeftOut {
