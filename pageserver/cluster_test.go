@@ -243,7 +243,7 @@ func newClusterRun(t *testing.T, release string) *clusterRun {
 		"vacuum_freeze_min_age": "0", "vacuum_multixact_freeze_min_age": "0",
 	}})
 	f.must(f.srv.Stop(pgtest.Fast))
-	f.c = corpus{base: filepath.Join(t.TempDir(), "base"), final: f.srv.DataDir()}
+	f.c = corpus{base: filepath.Join(t.TempDir(), "base"), final: f.srv.DataDir(), wal: filepath.Join(f.srv.DataDir(), "pg_wal")}
 	f.must(copyTree(f.srv.DataDir(), f.c.base))
 	f.must(f.srv.Restart(f.ctx))
 	f.tl = f.c.importBase(t, Options{Store: objstore.NewMem(), MemoryBytes: 64 << 20})

@@ -51,7 +51,7 @@ func (t *Timeline) write(ctx context.Context, j *flushJob) error {
 	} else if old.State != "" {
 		gone = append(gone, old.State)
 	}
-	if now := f.now(); !f.leases.settling(now) {
+	if now := next.Made; !f.leases.settling(now) {
 		gone = append(gone, c.prune(t.opts.History, next.point, f.leases.held(c.branches, now))...)
 	}
 	if err := f.authority.replace(ctx, next, c); err != nil {
