@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/tarn-db/tarn/materialize/schema"
 	"github.com/tarn-db/tarn/materialize/toast"
 	"github.com/tarn-db/tarn/materialize/types"
+	"github.com/tarn-db/tarn/pageserver"
 )
 
 // Pages is the page store at a cut. Its reads are safe for concurrent use while no record is applied.
@@ -30,6 +32,11 @@ type Pages interface {
 	toast.Pages
 	// RelationCreated is the LSN at which a relation file came to be; ok is false when there is none.
 	RelationCreated(rel pg.RelFileLocator) (pg.LSN, bool)
+	// NoteChanges has noted, from one publication to the next, which transactions commit and who deletes rows of those relations; not
+	// on, nothing is. CommitOf and Deleters tell of it; see pageserver.Timeline.
+	NoteChanges(on bool, watched []pg.RelFileLocator)
+	CommitOf(xid pg.XID) (pageserver.Commit, bool)
+	Deleters(rel pg.RelFileLocator, tid pg.TID) []pg.XID
 	// TakeDirty gives the main-fork blocks that changed, or whose transactions ended, since it was last called; a
 	// relation cut short names the blocks it lost. Published forgets them, ReturnDirty takes them back.
 	TakeDirty() map[pg.RelFileLocator]*roaring.Bitmap
@@ -49,6 +56,8 @@ type Options struct {
 	Format func(lake.TableName) TableFormat
 	// ByLeaf says of which partitioned tables each partition is a table of its own; nil: of none.
 	ByLeaf func(lake.TableName) bool
+	// History says which tables have a history beside them; nil: none.
+	History func(lake.TableName) bool
 	// ToastDir is a local folder for the TOAST index, which may vanish between runs.
 	ToastDir string
 	// Fatal is called when that folder cannot be written any more, as with a full disk: it ends the process. Nothing
@@ -130,6 +139,8 @@ type table struct {
 	shared  bool            // it has deletion vectors that share an object
 	deletes map[string]bool // keys of live delete files
 	lsn     pg.LSN
+	history *history // nil if it has none
+	unknown bool     // its files could not be read back: what is in the lake of it is not known
 }
 
 // drop gives back what the table's memberships hold.
@@ -206,6 +217,7 @@ func New(ctx context.Context, opts Options) (*Engine, error) {
 func (e *Engine) Attach(p Pages) {
 	e.pages = p
 	e.catalogs, e.plans = nil, nil
+	e.noteChanges()
 }
 
 // SetLCMonetary says how the source prints money; it is called before Attach. Only the locales whose output is known
@@ -247,6 +259,8 @@ func (e *Engine) Resync(name string, all bool) error {
 		case s.Name != name:
 		case s.State == "excluded":
 			return fmt.Errorf("table %q is not in the lake: %s", name, s.Error)
+		case s.HistoryOf != "":
+			return fmt.Errorf("table %q is a history: resync %s, which adds to it what it lacks", name, s.HistoryOf)
 		default:
 			e.resync[name] = true
 			return nil
@@ -277,7 +291,9 @@ type TableStatus struct {
 	Error       string // why it is excluded or in error
 	LeftOut     []LeftOut
 	OutOfRange  []OutOfRange
-	Clamped     bool // those values are the nearest ones that the lake can hold, where there is one, and not null
+	HistoryOf   string // of a history: its table
+	NoHistory   string // why the table has no history, or a former one, though it is to have one
+	Clamped     bool   // those values are the nearest ones that the lake can hold, where there is one, and not null
 }
 
 // OutOfRange is a column with values that the lake's type cannot hold, such as an infinite date.
@@ -317,12 +333,20 @@ func (e *Engine) setStatus(lsn pg.LSN) {
 				}
 			}
 		}
-		out = append(out, s)
+		if out = append(out, s); t.history != nil {
+			out = append(out, t.history.status(t.name))
+		}
 	}
 	for _, f := range e.failed {
 		out = append(out, TableStatus{Name: f.name.String(), Parts: f.name, State: "error", Error: f.err, LSN: f.at})
 	}
 	for _, p := range e.plans {
+		for _, t := range p.tables {
+			i := slices.IndexFunc(out, func(s TableStatus) bool { return s.Parts == t.name && s.HistoryOf == "" })
+			if i >= 0 {
+				out[i].NoHistory = t.history.err
+			}
+		}
 		for _, x := range p.excluded {
 			out = append(out, TableStatus{Name: validUTF8(x.name.String()), Parts: x.name, State: "excluded", Error: x.reason})
 		}

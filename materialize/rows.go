@@ -40,6 +40,9 @@ type encoder struct {
 	// outOfRange counts, by column, new values that the lake's type cannot hold.
 	outOfRange []int64
 
+	history     *historyEncoder // nil if nothing is to be told
+	changesOnly bool            // the rows are in other files already: only the history is told of them
+
 	keeps   bool // rows that are moved have row ids, which they keep
 	origins map[*liveFile]*origin
 }
@@ -112,10 +115,10 @@ func (enc *encoder) page(ctx context.Context, blk pg.BlockNumber, page pg.Page, 
 		if err != nil {
 			return enc.corrupt(blk, off, err)
 		}
-		if ok {
-			if ok, err = visible.Tuple(t, &enc.xacts); err != nil {
-				return enc.unknown(blk, off, err)
-			}
+		if !ok {
+			t = nil
+		} else if ok, err = visible.Tuple(t, &enc.xacts); err != nil {
+			return enc.unknown(blk, off, err)
 		}
 		same := ok && have != nil && enc.w.same(have, t)
 		switch {
@@ -125,10 +128,19 @@ func (enc *encoder) page(ctx context.Context, blk pg.BlockNumber, page pg.Page, 
 			enc.moved++
 		case have != nil:
 			enc.remove(have)
+			if err := enc.tellDelete(ctx, pg.TID{Block: blk, Offset: off}, t, have); err != nil {
+				return enc.corrupt(blk, off, err)
+			}
 		}
 		if ok {
 			if !same {
 				have = nil
+				if err := enc.tellInsert(ctx, t); err != nil {
+					return enc.corrupt(blk, off, err)
+				}
+			}
+			if enc.changesOnly {
+				continue
 			}
 			if err := enc.row(ctx, pg.TID{Block: blk, Offset: off}, t, have); err != nil {
 				return enc.corrupt(blk, off, err)
@@ -137,6 +149,9 @@ func (enc *encoder) page(ctx context.Context, blk pg.BlockNumber, page pg.Page, 
 	}
 	for i := range held { // line pointers, or the whole block, that are no more
 		enc.remove(&held[i])
+		if err := enc.tellDelete(ctx, pg.TID{Block: blk, Offset: held[i].off}, nil, &held[i]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -148,6 +163,9 @@ func (w *tableWork) same(m *member, t pg.HeapTuple) bool {
 }
 
 func (enc *encoder) remove(m *member) {
+	if enc.changesOnly {
+		return
+	}
 	if enc.w.compact[m.file] {
 		enc.gone++ // the file leaves whole
 		return
