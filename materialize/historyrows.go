@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"slices"
 
@@ -307,6 +308,24 @@ func (w *tableWork) finishHistory(ctx context.Context) error {
 	}
 	defer func() { <-w.e.slots }()
 	x := &historyEncoder{h: h}
+	err := x.allRemovals(ctx)
+	if errors.Is(err, datafile.ErrShape) && len(w.keep) == 0 {
+		h.fresh = true // every row there is has been told as inserted: it begins anew with these
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := x.seal(ctx); err != nil {
+		return err
+	}
+	h.files = append(h.files, x.sealed...)
+	return nil
+}
+
+// allRemovals adds what ranges have found, and the rows of leaves that are no more.
+func (x *historyEncoder) allRemovals(ctx context.Context) error {
+	h := x.h
 	slices.SortFunc(h.removed, func(a, b removal) int { return cmp.Or(cmp.Compare(a.file.key, b.file.key), cmp.Compare(a.pos, b.pos)) })
 	for rows := h.removed; len(rows) > 0; {
 		n := slices.IndexFunc(rows, func(r removal) bool { return r.file != rows[0].file })
@@ -322,7 +341,7 @@ func (w *tableWork) finishHistory(ctx context.Context) error {
 		}
 		rows = rows[n:]
 	}
-	for _, l := range w.gone {
+	for _, l := range h.w.gone {
 		if mode, copied := h.modes[l.state.Rel]; copied && (mode == copyCompared || mode == copySilent) {
 			continue
 		}
@@ -330,15 +349,11 @@ func (w *tableWork) finishHistory(ctx context.Context) error {
 			live := roaring.New()
 			live.AddRange(0, uint64(f.rows))
 			live.AndNot(f.deleted)
-			if err := x.removals(ctx, f, live.ToArray(), func(int) attribution { return w.c.unattributed() }); err != nil {
+			if err := x.removals(ctx, f, live.ToArray(), func(int) attribution { return h.w.c.unattributed() }); err != nil {
 				return err
 			}
 		}
 	}
-	if err := x.seal(ctx); err != nil {
-		return err
-	}
-	h.files = append(h.files, x.sealed...)
 	return nil
 }
 

@@ -141,6 +141,8 @@ type Table struct {
 	// MetadataBytes are those of metadata.json and the current manifests.
 	MetadataBytes int64  `json:"metadata_bytes"`
 	LSN           pg.LSN `json:"lsn"` // of the publication that last changed it
+	// HistoryOf is the table whose changes a history has; "" of other tables.
+	HistoryOf string `json:"history_of,omitempty"`
 	// OutOfRange counts, by column, values that Iceberg's types cannot hold, since the table was last written whole.
 	OutOfRange map[string]int64 `json:"out_of_range"`
 	Error      string           `json:"error"` // why it is excluded or in error, or which columns are left out and which have values out of range

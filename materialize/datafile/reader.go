@@ -1,6 +1,7 @@
 package datafile
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -11,6 +12,9 @@ import (
 	"github.com/tarn-db/tarn/materialize/datafile/column"
 	"github.com/tarn-db/tarn/materialize/lake"
 )
+
+// ErrShape: a struct, list or map of the file is not made of the fields that it is made of now.
+var ErrShape = errors.New("the file has the column in another shape")
 
 // Reader copies rows of a data file that a Writer made into the builders of another. One goroutine uses it.
 //
@@ -60,6 +64,7 @@ func (s *source) judge(err *error) {
 	case *err == nil:
 	case s.err != nil:
 		*err = s.err
+	case errors.Is(*err, ErrShape):
 	default:
 		*err = &pg.CorruptError{What: "data file: " + (*err).Error()}
 	}
@@ -67,7 +72,8 @@ func (s *source) judge(err *error) {
 
 // Copy appends the rows at positions, which ascend, to dst, and calls row after each with its index in positions. A builder's
 // field id less shift is the id of the field in the file; a column that the file does not have is null, and types may have
-// grown as Iceberg lets them. An error of row is passed on.
+// grown as Iceberg lets them. An error of row is passed on, and ErrShape if not every part of a
+// column is there.
 func (r *Reader) Copy(positions []uint32, dst []*column.Builder, shift int, row func(i int) error) (err error) {
 	s := r.src
 	defer s.judge(&err)
@@ -117,12 +123,12 @@ func (r *Reader) cursors(rg *file.RowGroupReader, dst []*column.Builder, shift i
 			}
 			d := chunk.Descriptor()
 			if d.MaxDefinitionLevel() != l.MaxDef || d.MaxRepetitionLevel() != l.MaxRep {
-				return nil, fmt.Errorf("column %q is nested otherwise than it was", b.Field.Name)
+				return nil, fmt.Errorf("column %q: %w", b.Field.Name, ErrShape)
 			}
 			c.leaves = append(c.leaves, &leafCursor{dst: l, chunk: chunk, width: d.TypeLength()})
 		}
 		if len(c.leaves) > 0 && len(c.leaves) < len(b.Leaves()) {
-			return nil, fmt.Errorf("column %q has members that it did not have", b.Field.Name)
+			return nil, fmt.Errorf("column %q: %w", b.Field.Name, ErrShape)
 		}
 		cols = append(cols, c)
 	}
