@@ -32,7 +32,7 @@ func (e *Engine) Cut(ctx context.Context, at CutPoint) (CutResult, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c := &cut{e: e, at: at, began: time.Now(), uploads: e.newUploads(ctx)}
+	c := &cut{e: e, at: at, since: e.Published(), began: time.Now(), uploads: e.newUploads(ctx)}
 	res, err := c.run(ctx)
 	if err != nil {
 		cancel()
@@ -53,6 +53,7 @@ func (e *Engine) Cut(ctx context.Context, at CutPoint) (CutResult, error) {
 type cut struct {
 	e       *Engine
 	at      CutPoint
+	since   pg.LSN // of the last publication
 	began   time.Time
 	uploads *uploads
 	dirty   map[pg.RelFileLocator]*roaring.Bitmap
@@ -156,7 +157,7 @@ func (c *cut) job(p *tablePlan) *job {
 		return &job{plan: p, table: t, rewrite: true} // what the plan could not say is understood again
 	case resync || p.cols.change == reencode || p.format.Parquet && (!t.state.Parquet || p.cols.change == metadata) || t.state.Encoders != encodersVersion || p.policy != t.state.Policy && len(t.state.OutOfRange) > 0:
 		return &job{plan: p, table: t, rewrite: true}
-	case p.history.wanted && (t.history == nil || t.history.damaged):
+	case p.history.wanted && c.historyBegins(t):
 		return &job{plan: p, table: t, rewrite: true} // it begins with every row
 	case p.cols.change == promote:
 		return &job{plan: p, table: t, rewrite: true, promote: true}

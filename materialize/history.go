@@ -229,8 +229,10 @@ type attribution struct {
 	time int64      // microseconds since 1970
 }
 
+// attributed is the attribution to a transaction or subtransaction that committed since the last publication. After a restart others
+// are noted too, whose deeds are in the lake.
 func (c *cut) attributed(xid pg.XID) attribution {
-	if commit, ok := c.e.pages.CommitOf(xid); ok && xid != 0 {
+	if commit, ok := c.e.pages.CommitOf(xid); ok && xid != 0 && commit.LSN > c.since {
 		return attribution{lsn: commit.LSN, xid: commit.XID, time: commit.Time.UnixMicro()}
 	}
 	return c.unattributed()

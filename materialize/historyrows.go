@@ -54,7 +54,7 @@ func (w *tableWork) beginHistory(ctx context.Context) error {
 	}
 	h := &historyWork{w: w, schema: historySchema(w.plan.cols.schema), modes: map[pg.OID]copyMode{}}
 	w.history = h
-	h.fresh = w.old == nil || w.old.history == nil || w.old.history.damaged || w.old.unknown
+	h.fresh = w.old == nil || w.c.historyBegins(w.old)
 	if h.fresh {
 		return nil
 	}
@@ -79,6 +79,12 @@ func (w *tableWork) beginHistory(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// historyBegins says whether a table's history begins, or begins anew: nobody knows what it lacks, or it has changes that the source
+// has taken back.
+func (c *cut) historyBegins(t *table) bool {
+	return t.history == nil || t.history.damaged || t.unknown || c.at.Rewind && t.history.lsn > c.at.LSN
 }
 
 // revalued says whether rows that stay may have other values than they had: the lake's, not Postgres's.

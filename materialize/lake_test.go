@@ -257,6 +257,7 @@ func (r *rig) start() {
 			r.t.Fatal(err)
 		}
 		r.srv.ReturnDirty()
+		r.srv.commits = maps.Clone(r.srv.ended) // redo begins anew before what is published
 	}
 	var err error
 	r.eng, err = New(context.Background(), Options{Store: r.store, Publisher: r.lake, ToastDir: r.dir, MemoryBytes: 64 << 20, Workers: 2,
