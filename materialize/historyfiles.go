@@ -1,12 +1,15 @@
 package materialize
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/materialize/datafile"
 	"github.com/tarn-db/tarn/materialize/lake"
 )
@@ -121,4 +124,40 @@ func (m *historyMerge) run(ctx context.Context, c *cut) error {
 	m.file = historyFile{key: file.Key, rows: file.Rows, bytes: file.Bytes}
 	m.change.AddData = []lake.File{file}
 	return c.uploads.put(ctx, file.Key, buf.take())
+}
+
+// openRows opens a data file of the lake.
+func (e *Engine) openRows(ctx context.Context, key string, size int64) (*datafile.Reader, error) {
+	var src io.ReaderAt = &objectReader{ctx, e.opts.Store, key}
+	if size <= wholeBytes {
+		b, _, err := e.opts.Store.Get(ctx, key)
+		if err != nil {
+			return nil, &storeErr{err}
+		}
+		src, size = bytes.NewReader(b), int64(len(b))
+	}
+	r, err := datafile.OpenReader(src, size)
+	return r, pageError(err)
+}
+
+// wholeBytes is how large an object may be to be read with one request.
+const wholeBytes = 4 << 20
+
+// objectReader reads an object by ranges.
+type objectReader struct {
+	ctx   context.Context
+	store objstore.Store
+	key   string
+}
+
+// ReadAt implements io.ReaderAt.
+func (o *objectReader) ReadAt(p []byte, off int64) (int, error) {
+	b, err := o.store.GetRange(o.ctx, o.key, off, int64(len(p)))
+	if err != nil {
+		return 0, &storeErr{err}
+	}
+	if n := copy(p, b); n < len(p) {
+		return n, io.EOF
+	}
+	return len(p), nil
 }

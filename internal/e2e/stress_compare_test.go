@@ -11,7 +11,6 @@ import (
 
 	"github.com/tarn-db/tarn/internal/admin"
 	"github.com/tarn-db/tarn/internal/lakecheck"
-	"github.com/tarn-db/tarn/materialize"
 )
 
 // compareDatabase compares the tables that should be in the lake. One may be outside only if the status says so, for a
@@ -68,7 +67,7 @@ func (s *stress) compareDatabase(name string, status []admin.Table) (lakecheck.R
 		return report, nil // a database without tables is no warehouse
 	}
 	for _, table := range seen {
-		if !strings.HasSuffix(table.Table, materialize.HistorySuffix) && !slices.Contains(inside, table) && !slices.Contains(outside, table) {
+		if !strings.HasSuffix(table.Table, "__history") && !slices.Contains(inside, table) && !slices.Contains(outside, table) {
 			return report, fmt.Errorf("%s is in the lake and not in Postgres", table)
 		}
 	}
