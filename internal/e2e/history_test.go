@@ -95,6 +95,9 @@ func testHistory(t *testing.T, major int) {
 		r.historyLeads(rng, "public.kept", 12)
 	}
 	r.historyCommitTimes()
+	if out, code := r.tarn.run("scrub", "--deep"); code != 0 {
+		t.Errorf("scrub exits with %d: %s", code, out)
+	}
 }
 
 // historyTransaction is one of a few kinds. What Postgres refuses is rolled back.
