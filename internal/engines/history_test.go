@@ -85,6 +85,9 @@ func TestHistory(t *testing.T) {
 
 // sparkAdded is how many rows Spark sees added to the history from one snapshot to another.
 func (r *rig) sparkAdded(from, to lakecheck.Snapshot) (int64, error) {
+	if from == to {
+		return 0, nil // which Spark refuses to read
+	}
 	spark := r.readers[lakecheck.Spark]
 	_, err := spark.Query(r.t.Context(), r.catalog, database, fmt.Sprintf(
 		"CREATE OR REPLACE TEMPORARY VIEW added USING iceberg OPTIONS (path 'lake.public.told__history', 'start-snapshot-id' '%d', 'end-snapshot-id' '%d')", from.ID, to.ID))
