@@ -229,6 +229,9 @@ func (s *scrubber) look(ctx context.Context, rec *journal.Table) (found []scrub.
 		}
 	}
 	for _, f := range refs.data {
+		if rec.ID().IsHistory() {
+			break // its rows have no TIDs
+		}
 		if err := check(f.Key + companionSuffixes[0]); err != nil {
 			return nil, err
 		}

@@ -32,7 +32,7 @@ func (e *Engine) Cut(ctx context.Context, at CutPoint) (CutResult, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c := &cut{e: e, at: at, began: time.Now(), uploads: e.newUploads(ctx)}
+	c := &cut{e: e, at: at, since: e.Published(), began: time.Now(), uploads: e.newUploads(ctx)}
 	res, err := c.run(ctx)
 	if err != nil {
 		cancel()
@@ -42,18 +42,23 @@ func (e *Engine) Cut(ctx context.Context, at CutPoint) (CutResult, error) {
 		return res, err
 	}
 	e.pages.Published()
+	e.noteChanges()
+	err = c.compactHistories(ctx)
+	e.stale = err != nil
 	e.setStatus(at.LSN)
-	return res, nil
+	return res, err
 }
 
 // cut is one run of Cut.
 type cut struct {
 	e       *Engine
 	at      CutPoint
+	since   pg.LSN // of the last publication
 	began   time.Time
 	uploads *uploads
 	dirty   map[pg.RelFileLocator]*roaring.Bitmap
 	resync  map[string]bool // by name; "*" for all
+	state   []byte          // the engine's, as published
 	res     CutResult
 }
 
@@ -155,8 +160,12 @@ func (c *cut) job(p *tablePlan) *job {
 		return &job{plan: p, table: t, rewrite: true} // what the plan could not say is understood again
 	case resync || p.cols.change == reencode || p.format.Parquet && (!t.state.Parquet || p.cols.change == metadata) || t.state.Encoders != encodersVersion || p.policy != t.state.Policy && len(t.state.OutOfRange) > 0:
 		return &job{plan: p, table: t, rewrite: true}
+	case p.history.wanted && c.historyBegins(t):
+		return &job{plan: p, table: t, rewrite: true} // it begins with every row
 	case p.cols.change == promote || p.layout.renew:
 		return &job{plan: p, table: t, rewrite: true, promote: true}
+	case !p.history.wanted && p.history.err == "" && t.history != nil:
+		return &job{plan: p, table: t}
 	case p.cols.change == metadata || p.name != t.name || p.format.Version > t.format || !p.layout.same(t) || p.format.CopyOnWrite != t.state.CopyOnWrite || p.format.Parquet != t.state.Parquet || t.shared && !p.format.SharedVectors || !sameLeaves(p, t) || c.touched(p):
 		return &job{plan: p, table: t}
 	}
@@ -165,7 +174,7 @@ func (c *cut) job(p *tablePlan) *job {
 
 // renamed follows the name of a table that does not move: kept, it could be in the way of another table's.
 func renamed(p *tablePlan, t *table) *job {
-	if p.name == t.name {
+	if ch, _ := t.followHistory(p); p.name == t.name && ch == nil {
 		return nil
 	}
 	return &job{plan: p, table: t, rename: true}
@@ -282,13 +291,13 @@ func (c *cut) publish(ctx context.Context, jobs []*job) error {
 	for _, j := range jobs {
 		switch {
 		case j.out != nil:
-			p.Tables = append(p.Tables, j.out.change)
+			p.Tables = j.out.publish(p.Tables)
 			c.res.RowsIn += j.out.rowsIn
 			c.res.RowsOut += j.out.change.RowsDeleted
 			c.res.Blocks += j.out.blocks
 		case j.err != nil && j.table != nil:
 			j.out = stopped(j, e.Published())
-			p.Tables = append(p.Tables, j.out.change)
+			p.Tables = j.out.publish(p.Tables)
 		case j.err != nil:
 			failed[j.plan.key] = failure{name: j.plan.name, err: j.err.Error(), at: c.at.LSN, fromPlan: j.plan.err != nil}
 		}
@@ -301,7 +310,8 @@ func (c *cut) publish(ctx context.Context, jobs []*job) error {
 		for _, f := range failed {
 			st.Failed[f.name.String()] = f.err
 		}
-		p.State, p.Durable = encodeState(st), c.uploads.wait
+		c.state = encodeState(st)
+		p.State, p.Durable = c.state, c.uploads.wait
 		began := time.Now()
 		if err := e.opts.Publisher.Publish(ctx, p); err != nil {
 			return err
@@ -343,9 +353,11 @@ func stopped(j *job, good pg.LSN) *tableResult {
 // stateOnly changes a table's name and state, and no file.
 func stateOnly(j *job, st tableState) *tableResult {
 	t, name := j.table, j.plan.name
+	history, follow := t.followHistory(j.plan)
 	return &tableResult{
-		change: lake.TableChange{ID: t.id, Name: name, UUID: t.uuid, Schema: t.schema, State: encodeState(st)},
-		apply:  func(context.Context) error { t.state, t.name = st, name; return nil },
+		change:  lake.TableChange{ID: t.id, Name: name, UUID: t.uuid, Schema: t.schema, State: encodeState(st)},
+		history: history,
+		apply:   func(context.Context) error { t.state, t.name = st, name; follow(); return nil },
 	}
 }
 

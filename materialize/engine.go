@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/tarn-db/tarn/materialize/schema"
 	"github.com/tarn-db/tarn/materialize/toast"
 	"github.com/tarn-db/tarn/materialize/types"
+	"github.com/tarn-db/tarn/pageserver"
 )
 
 // Pages is the page store at a cut. Its reads are safe for concurrent use while no record is applied.
@@ -31,6 +33,11 @@ type Pages interface {
 	toast.Pages
 	// RelationCreated is the LSN at which a relation file came to be; ok is false when there is none.
 	RelationCreated(rel pg.RelFileLocator) (pg.LSN, bool)
+	// NoteChanges has noted, from one publication to the next, which transactions commit and who deletes rows of those relations; not
+	// on, nothing is. CommitOf and Deleters tell of it; see pageserver.Timeline.
+	NoteChanges(on bool, watched []pg.RelFileLocator)
+	CommitOf(xid pg.XID) (pageserver.Commit, bool)
+	Deleters(rel pg.RelFileLocator, tid pg.TID) []pg.XID
 	// TakeDirty gives the main-fork blocks that changed, or whose transactions ended, since it was last called; a
 	// relation cut short names the blocks it lost. Published forgets them, ReturnDirty takes them back.
 	TakeDirty() map[pg.RelFileLocator]*roaring.Bitmap
@@ -54,6 +61,8 @@ type Options struct {
 	ByLeaf func(lake.TableName) bool
 	// SortDir is a local folder for rows that are being put in order; "" is the system's for temporary files.
 	SortDir string
+	// History says which tables have a history beside them; nil: none.
+	History func(lake.TableName) bool
 	// ToastDir is a local folder for the TOAST index, which may vanish between runs.
 	ToastDir string
 	// Fatal is called when that folder cannot be written any more, as with a full disk: it ends the process. Nothing
@@ -141,6 +150,8 @@ type table struct {
 	lastPartitionID int
 	notes           []string // what of the rule for the table could not be followed
 	lsn             pg.LSN
+	history         *history // nil if it has none
+	unknown         bool     // its files could not be read back: what is in the lake of it is not known
 }
 
 // drop gives back what the table's memberships hold.
@@ -225,6 +236,7 @@ func New(ctx context.Context, opts Options) (*Engine, error) {
 func (e *Engine) Attach(p Pages) {
 	e.pages = p
 	e.catalogs, e.plans = nil, nil
+	e.noteChanges()
 }
 
 // SetLCMonetary says how the source prints money; it is called before Attach. Only the locales whose output is known
@@ -266,6 +278,8 @@ func (e *Engine) Resync(name string, all bool) error {
 		case s.Name != name:
 		case s.State == "excluded":
 			return fmt.Errorf("table %q is not in the lake: %s", name, s.Error)
+		case s.HistoryOf != "":
+			return fmt.Errorf("table %q is a history: resync %s, which adds to it what it lacks", name, s.HistoryOf)
 		default:
 			e.resync[name] = true
 			return nil
@@ -298,7 +312,9 @@ type TableStatus struct {
 	PartitionBy []string // how new files are partitioned, as a rule has it
 	Notes       []string // what of the rule for it could not be followed
 	OutOfRange  []OutOfRange
-	Clamped     bool // those values are the nearest ones that the lake can hold, where there is one, and not null
+	HistoryOf   string // of a history: its table
+	NoHistory   string // why the table has no history, or a former one, though it is to have one
+	Clamped     bool   // those values are the nearest ones that the lake can hold, where there is one, and not null
 }
 
 // OutOfRange is a column with values that the lake's type cannot hold, such as an infinite date.
@@ -338,12 +354,20 @@ func (e *Engine) setStatus(lsn pg.LSN) {
 				}
 			}
 		}
-		out = append(out, s)
+		if out = append(out, s); t.history != nil {
+			out = append(out, t.history.status(t.name))
+		}
 	}
 	for _, f := range e.failed {
 		out = append(out, TableStatus{Name: f.name.String(), Parts: f.name, State: "error", Error: f.err, LSN: f.at})
 	}
 	for _, p := range e.plans {
+		for _, t := range p.tables {
+			i := slices.IndexFunc(out, func(s TableStatus) bool { return s.Parts == t.name && s.HistoryOf == "" })
+			if i >= 0 {
+				out[i].NoHistory = t.history.err
+			}
+		}
 		for _, x := range p.excluded {
 			out = append(out, TableStatus{Name: validUTF8(x.name.String()), Parts: x.name, State: "excluded", Error: x.reason})
 		}

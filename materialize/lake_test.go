@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow/memory"
@@ -14,6 +15,7 @@ import (
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 
 	"github.com/tarn-db/tarn/internal/objstore"
+	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/materialize/datafile"
 	"github.com/tarn-db/tarn/materialize/lake"
 )
@@ -29,6 +31,7 @@ type published0 struct {
 	lose   bool                    // it takes effect all the same
 	begun  bool
 	last   lake.Publication
+	before map[lake.TableID]*lake.TableHead // the last publication
 
 	sequence int64
 	nextID   map[lake.TableID]int64
@@ -128,7 +131,7 @@ func (p *published0) apply(pub lake.Publication) error {
 		}
 		names[t.Name] = true
 	}
-	p.tables = next
+	p.before, p.tables = p.tables, next
 	p.head.LSN, p.head.Timeline, p.head.State = pub.LSN, pub.Timeline, pub.State
 	return nil
 }
@@ -233,6 +236,10 @@ type rig struct {
 	shared      bool  // deletion vectors share objects
 	parquet     bool  // the data files are of one schema
 	copyOnWrite bool  // tables have no deletes beside their data files
+
+	history bool                      // tables have histories
+	seen    map[lake.TableID][]string // rows of tables with a history at the last publication that was compared
+	seenAt  pg.LSN
 }
 
 func newRig(t testing.TB, dir string) *rig {
@@ -250,10 +257,12 @@ func (r *rig) start() {
 			r.t.Fatal(err)
 		}
 		r.srv.ReturnDirty()
+		r.srv.commits = maps.Clone(r.srv.ended) // redo begins anew before what is published
 	}
 	var err error
 	r.eng, err = New(context.Background(), Options{Store: r.store, Publisher: r.lake, ToastDir: r.dir, MemoryBytes: 64 << 20, Workers: 2,
-		Format: func(lake.TableName) TableFormat { return TableFormat{r.format, r.shared, r.copyOnWrite, r.parquet} }})
+		History: func(lake.TableName) bool { return r.history },
+		Format:  func(lake.TableName) TableFormat { return TableFormat{r.format, r.shared, r.copyOnWrite, r.parquet} }})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -271,10 +280,9 @@ func (r *rig) close() {
 }
 
 func (r *rig) tryCut() (CutResult, error) {
-	before := &published0{t: r.lake.t, tables: maps.Clone(r.lake.tables)}
 	res, err := r.eng.Cut(context.Background(), CutPoint{LSN: r.srv.lsn, Resume: 1, Timeline: 1, SystemID: 1})
 	if res.Published {
-		r.sameRowsHold(before)
+		r.sameRowsHold(&published0{t: r.lake.t, tables: r.lake.before})
 	}
 	return res, err
 }
@@ -312,6 +320,7 @@ func (r *rig) differs(skip ...string) string {
 		delete(want, name)
 		delete(got, name)
 	}
+	maps.DeleteFunc(got, func(name string, _ []string) bool { return strings.HasSuffix(name, HistorySuffix) })
 	for name := range want {
 		if !slices.Equal(want[name], got[name]) || (got[name] == nil) {
 			return fmt.Sprintf("%s: lake has %q, server %q", name, got[name], want[name])

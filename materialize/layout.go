@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/materialize/lake"
 	"github.com/tarn-db/tarn/materialize/transform"
 )
@@ -221,7 +222,11 @@ func (w *tableWork) dataKey(p lake.Partition) string {
 
 // objectKey names a new object of the table; names are never used twice.
 func (w *tableWork) objectKey(dir, what, suffix string) string {
-	return fmt.Sprintf("%s/data/%s%016X-%s-%s%s", w.id.Root(), dir, uint64(w.c.at.LSN), what, newUUID(), suffix)
+	return objectKey(w.id, w.c.at.LSN, dir, what, suffix)
+}
+
+func objectKey(id lake.TableID, lsn pg.LSN, dir, what, suffix string) string {
+	return fmt.Sprintf("%s/data/%s%016X-%s-%s%s", id.Root(), dir, uint64(lsn), what, newUUID(), suffix)
 }
 
 // pathMax is how many characters of a name or value a path has.

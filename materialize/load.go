@@ -33,15 +33,22 @@ func (e *Engine) load(ctx context.Context) error {
 	for _, t := range e.tables {
 		t.drop() // the memory is needed for what comes now
 	}
-	tables := make([]*table, len(head.Tables))
+	heads, histories, err := loadHistories(head.Tables)
+	if err != nil {
+		return err
+	}
+	tables := make([]*table, len(heads))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(8)
-	for i := range head.Tables {
+	for i := range heads {
 		g.Go(func() (err error) {
-			tables[i], err = e.loadTable(gctx, &head.Tables[i])
+			tables[i], err = e.loadTable(gctx, &heads[i])
 			if damaged(err) {
-				e.opts.Logger.Error("table cannot be read back", "table", head.Tables[i].Name, "error", err)
-				tables[i], err = e.unreadable(&head.Tables[i], err), nil
+				e.opts.Logger.Error("table cannot be read back", "table", heads[i].Name, "error", err)
+				tables[i], err = e.unreadable(&heads[i], err), nil
+			}
+			if err == nil {
+				tables[i].history = histories[heads[i].ID]
 			}
 			return err
 		})
@@ -75,7 +82,7 @@ func (e *Engine) unreadable(h *lake.TableHead, err error) *table {
 		t.state = st
 		t.schema.LastColumnID = max(t.schema.LastColumnID, lastID(st.Columns))
 	}
-	t.state.Version, t.state.Leaves = stateVersion, nil
+	t.state.Version, t.state.Leaves, t.unknown = stateVersion, nil, true
 	t.state.Error, t.state.ErrorAt, t.state.FromPlan = fmt.Sprintf("%s; `tarn resync %s` writes it anew", err, h.Name), h.LSN, false
 	return t
 }

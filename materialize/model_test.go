@@ -27,6 +27,7 @@ func TestAnyOrder(t *testing.T) {
 			_ = os.RemoveAll(folder)
 		}()
 		r.fileBytes = rapid.SampledFrom([]int64{0, 1}).Draw(rt, "file bytes")
+		r.history = rapid.Bool().Draw(rt, "history")
 		r.format = rapid.SampledFrom([]int{0, lake.FormatV3}).Draw(rt, "format")
 		r.copyOnWrite = rapid.Bool().Draw(rt, "copy-on-write")
 		r.start()
@@ -181,6 +182,9 @@ func (w *walker) cut(rt *rapid.T) {
 	if err := w.r.lake.noDeletes(); w.r.copyOnWrite && err != nil {
 		rt.Fatal(err)
 	}
+	if d := w.r.historyDiffers(); d != "" {
+		rt.Fatal(d)
+	}
 	ids, err := w.r.lake.rowIDs(w.r.store)
 	if err != nil {
 		rt.Fatal(err)
@@ -190,6 +194,9 @@ func (w *walker) cut(rt *rapid.T) {
 	}
 	w.ids = ids
 	for _, s := range w.r.eng.Status() {
+		if s.HistoryOf != "" {
+			continue
+		}
 		if s.State != "live" || s.Rows != int64(len(w.r.srv.want()[s.Name])) {
 			rt.Fatalf("%+v", s)
 		}
@@ -216,6 +223,9 @@ func (w *walker) failure(rt *rapid.T) {
 		return
 	}
 	if d := w.r.differs(); d != "" {
+		rt.Fatal(d)
+	}
+	if d := w.r.historyDiffers(); d != "" {
 		rt.Fatal(d)
 	}
 }

@@ -37,7 +37,9 @@ type tablePlan struct {
 	policy types.OutOfRange
 	format TableFormat
 	layout layoutPlan
-	err    error // why it cannot be published at this cut
+	// history is filled in once all tables are planned
+	history historyPlan
+	err     error // why it cannot be published at this cut
 }
 
 // excluded is a table that is meant not to be in the lake.
@@ -48,12 +50,15 @@ type excluded struct {
 
 // plan decides which of a database's relations are lake tables and what they look like.
 func (e *Engine) plan(cat *schema.Catalogs) (plans []*tablePlan, out []excluded) {
-	twins := e.twins(cat)
+	twins, histories := e.twins(cat), e.historyNames(cat)
 	for _, rel := range e.candidates(cat) {
 		name := nameOf(cat, rel)
 		reason := e.excludes(cat, rel, name)
 		if other, ok := twins[rel.OID]; ok {
 			reason = fmt.Sprintf("its name differs from that of %s only in case: engines that ignore case would take one for the other", other)
+		}
+		if table, ok := histories[foldedName(name)]; ok && reason == "" {
+			reason = fmt.Sprintf("its name is that of the history of table %s", table)
 		}
 		if reason != "" {
 			out = append(out, excluded{name, reason})
@@ -67,6 +72,7 @@ func (e *Engine) plan(cat *schema.Catalogs) (plans []*tablePlan, out []excluded)
 		}
 		plans = append(plans, p)
 	}
+	e.planHistories(plans)
 	slices.SortFunc(plans, func(a, b *tablePlan) int { return strings.Compare(a.name.String(), b.name.String()) })
 	return plans, out
 }

@@ -42,6 +42,9 @@ func (w *tableWork) encode(ctx context.Context) error {
 			})
 		}
 	}
+	if err := w.compareCopied(ctx, run); err != nil {
+		return errors.Join(err, wait())
+	}
 	for i := range w.keep {
 		lp := &w.keep[i]
 		blocks, err := w.changedBlocks(ctx, lp)
@@ -49,7 +52,7 @@ func (w *tableWork) encode(ctx context.Context) error {
 			return errors.Join(err, wait())
 		}
 		for part := range slices.Chunk(blocks, w.rangeBlocks(lp, len(blocks), w.compact)) {
-			run(func(ctx context.Context) error { return w.diffRange(ctx, lp, part) })
+			run(func(ctx context.Context) error { return w.diffRange(ctx, lp, part, false) })
 		}
 	}
 	return wait()
@@ -116,6 +119,7 @@ func (w *tableWork) copyRange(ctx context.Context, lp *leafPlan, from, to pg.Blo
 		return err
 	}
 	defer enc.close()
+	enc.history = w.newHistoryEncoder(lp, false)
 	err = w.e.pages.Scan(ctx, lp.File, pg.MainFork, from, to, func(blk pg.BlockNumber, page pg.Page) error {
 		return enc.page(ctx, blk, page, nil)
 	})
@@ -125,13 +129,14 @@ func (w *tableWork) copyRange(ctx context.Context, lp *leafPlan, from, to pg.Blo
 	return w.finish(ctx, enc, int64(to-from))
 }
 
-// diffRange compares changed blocks with what the lake holds.
-func (w *tableWork) diffRange(ctx context.Context, lp *leafPlan, blocks []uint32) error {
+// diffRange compares changed blocks with what the lake holds. changesOnly has the rows found for the history, and left alone.
+func (w *tableWork) diffRange(ctx context.Context, lp *leafPlan, blocks []uint32, changesOnly bool) error {
 	enc, err := w.newEncoder(ctx, lp)
 	if err != nil {
 		return err
 	}
 	defer enc.close()
+	enc.history, enc.changesOnly = w.newHistoryEncoder(lp, changesOnly), changesOnly
 	in := w.old.leaves[lp.Rel].in
 	var held []member
 	for _, b := range blocks {
@@ -158,8 +163,17 @@ func (w *tableWork) finish(ctx context.Context, enc *encoder, blocks int64) erro
 	if err := enc.seal(ctx); err != nil {
 		return err
 	}
+	if err := enc.history.seal(ctx); err != nil {
+		return err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if h := enc.history; h != nil {
+		w.history.files, w.history.removed = append(w.history.files, h.sealed...), append(w.history.removed, h.removed...)
+	}
+	if enc.changesOnly {
+		return nil
+	}
 	w.blocks += blocks
 	w.rowsIn -= enc.moved
 	w.moved += enc.moved

@@ -43,6 +43,9 @@ type encoder struct {
 	order     *ordering      // rows are put in order before they are written; nil if they are written as they come
 	partition lake.Partition // of the file under way
 
+	history     *historyEncoder // nil if nothing is to be told
+	changesOnly bool            // the rows are in other files already: only the history is told of them
+
 	keeps   bool // rows that are moved have row ids, which they keep
 	origins map[*liveFile]*origin
 }
@@ -116,10 +119,10 @@ func (enc *encoder) page(ctx context.Context, blk pg.BlockNumber, page pg.Page, 
 		if err != nil {
 			return enc.corrupt(blk, off, err)
 		}
-		if ok {
-			if ok, err = visible.Tuple(t, &enc.xacts); err != nil {
-				return enc.unknown(blk, off, err)
-			}
+		if !ok {
+			t = nil
+		} else if ok, err = visible.Tuple(t, &enc.xacts); err != nil {
+			return enc.unknown(blk, off, err)
 		}
 		same := ok && have != nil && enc.w.same(have, t)
 		switch {
@@ -129,10 +132,19 @@ func (enc *encoder) page(ctx context.Context, blk pg.BlockNumber, page pg.Page, 
 			enc.moved++
 		case have != nil:
 			enc.remove(have)
+			if err := enc.tellDelete(ctx, pg.TID{Block: blk, Offset: off}, t, have); err != nil {
+				return enc.corrupt(blk, off, err)
+			}
 		}
 		if ok {
 			if !same {
 				have = nil
+				if err := enc.tellInsert(ctx, t); err != nil {
+					return enc.corrupt(blk, off, err)
+				}
+			}
+			if enc.changesOnly {
+				continue
 			}
 			if err := enc.add(ctx, pg.TID{Block: blk, Offset: off}, t, have); err != nil {
 				return enc.corrupt(blk, off, err)
@@ -141,6 +153,9 @@ func (enc *encoder) page(ctx context.Context, blk pg.BlockNumber, page pg.Page, 
 	}
 	for i := range held { // line pointers, or the whole block, that are no more
 		enc.remove(&held[i])
+		if err := enc.tellDelete(ctx, pg.TID{Block: blk, Offset: held[i].off}, nil, &held[i]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -152,6 +167,9 @@ func (w *tableWork) same(m *member, t pg.HeapTuple) bool {
 }
 
 func (enc *encoder) remove(m *member) {
+	if enc.changesOnly {
+		return
+	}
 	if enc.w.compact[m.file] {
 		enc.gone++ // the file leaves whole
 		return

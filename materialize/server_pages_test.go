@@ -6,6 +6,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/tarn-db/tarn/internal/pg"
+	"github.com/tarn-db/tarn/pageserver"
 )
 
 func (s *server) Major() pg.Major { return 16 }
@@ -64,7 +65,30 @@ func (s *server) TakeDirty() map[pg.RelFileLocator]*roaring.Bitmap {
 	return s.taken
 }
 
-func (s *server) Published() { s.taken = nil }
+func (s *server) Published() {
+	s.taken = nil
+	for x, c := range s.commits {
+		if c.LSN <= s.lsn { // nothing happens during a cut
+			delete(s.commits, x)
+		}
+	}
+}
+
+func (s *server) NoteChanges(bool, []pg.RelFileLocator) {}
+
+func (s *server) CommitOf(x pg.XID) (pageserver.Commit, bool) {
+	c, ok := s.commits[x]
+	return c, ok
+}
+
+func (s *server) Deleters(rel pg.RelFileLocator, tid pg.TID) (xids []pg.XID) {
+	for _, d := range s.deleters {
+		if d.rel == rel && d.tid == tid && s.fate[d.xid] != 'a' {
+			xids = append(xids, d.xid)
+		}
+	}
+	return xids
+}
 
 func (s *server) ReturnDirty() {
 	for loc, blocks := range s.taken {

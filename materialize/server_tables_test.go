@@ -191,6 +191,7 @@ func (s *server) vacuum(t *table0) {
 			}
 			continue
 		}
+		t.buried = append(t.buried, v)
 		f.pages[v.tid.Block].SetItem(v.tid.Offset, 0)
 	}
 	t.rows = rest

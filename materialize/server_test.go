@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/internal/pg/syscat"
 	"github.com/tarn-db/tarn/materialize/tuple"
+	"github.com/tarn-db/tarn/pageserver"
 )
 
 // server is a Postgres of hand-made heap pages: catalogs and tables in memory, transactions that end when the test says
@@ -26,8 +28,18 @@ type server struct {
 	oid   pg.OID
 	lsn   pg.LSN
 
+	commits  map[pg.XID]pageserver.Commit // since the last publication
+	ended    map[pg.XID]pageserver.Commit // all
+	deleters []deleted0
+
 	dirty, taken map[pg.RelFileLocator]*roaring.Bitmap
 	tables       []*table0
+}
+
+type deleted0 struct {
+	rel pg.RelFileLocator
+	tid pg.TID
+	xid pg.XID
 }
 
 type heapFile struct {
@@ -51,6 +63,7 @@ type table0 struct {
 	gone          []pg.XID // drops
 	rows          []*version
 	columns       []string // beyond id and t
+	buried        []*version
 }
 
 type version struct {
@@ -74,6 +87,7 @@ var databaseFile = pg.RelFileLocator{Spc: pg.GlobalTablespace, Rel: 1262}
 func newServer(t testing.TB) *server {
 	s := &server{
 		t: t, files: map[pg.RelFileLocator]*heapFile{}, fate: map[pg.XID]byte{}, ends: map[pg.XID][]func(bool){}, xid: 700, oid: pg.FirstNormalOID, lsn: 0x1000,
+		commits: map[pg.XID]pageserver.Commit{}, ended: map[pg.XID]pageserver.Commit{},
 		open: map[pg.XID]map[pg.RelFileLocator]*roaring.Bitmap{}, dirty: map[pg.RelFileLocator]*roaring.Bitmap{},
 	}
 	x := s.begin()
@@ -113,6 +127,10 @@ func (s *server) end(fate byte, xids []pg.XID) {
 	s.lsn += 0x100
 	for _, x := range xids {
 		s.fate[x] = fate
+		if fate == 'c' {
+			s.ended[x] = pageserver.Commit{XID: 1<<32 + pg.FullXID(xids[0]), LSN: s.lsn, Time: time.UnixMicro(int64(s.lsn))}
+			s.commits[x] = s.ended[x]
+		}
 		for loc, blocks := range s.open[x] {
 			if s.files[loc] != nil && fate == 'c' {
 				s.dirtyOf(loc).Or(blocks)
@@ -238,6 +256,7 @@ func (s *server) tuple(loc pg.RelFileLocator, tid pg.TID) pg.HeapTuple {
 func (s *server) kill(loc pg.RelFileLocator, tid pg.TID, x pg.XID) {
 	t := s.tuple(loc, tid)
 	t.SetXmax(x)
+	s.deleters = append(s.deleters, deleted0{loc, tid, x})
 	t.SetInfomask(t.Infomask() &^ pg.HeapXmaxInvalid)
 	s.touched(loc, tid.Block, x)
 }

@@ -13,6 +13,9 @@ import (
 // stateVersion is written in every state; a newer one is refused.
 const stateVersion = 1
 
+// historyStateVersion is that of a history's: a tarn that does not know of histories refuses it.
+const historyStateVersion = 2
+
 // encodersVersion counts changes of what package types makes of the same bytes: a table written under another number is
 // written whole again, so that a correction reaches rows that nobody changes.
 const encodersVersion = 1
@@ -38,6 +41,7 @@ type tableState struct {
 	ErrorAt   pg.LSN `json:"error_at,omitempty"` // the last good LSN
 	// FromPlan: the error came from the catalogs and ends when they change; otherwise only a resync ends it.
 	FromPlan bool `json:"from_plan,omitempty"`
+	History  bool `json:"history,omitempty"` // it is a history's, which has nothing else
 }
 
 // outOfRange lists the columns with values that became null.
@@ -140,7 +144,7 @@ func decodeTableState(b []byte, name lake.TableName) (tableState, error) {
 	if err := json.Unmarshal(b, &s); err != nil {
 		return s, fmt.Errorf("%w: state of table %s: %w", errDamaged, name, err)
 	}
-	if s.Version != stateVersion {
+	if s.Version != stateVersion && !(s.History && s.Version == historyStateVersion) {
 		return s, fmt.Errorf("state of table %s has version %d; this tarn reads version %d", name, s.Version, stateVersion)
 	}
 	return s, nil

@@ -16,10 +16,19 @@ import (
 
 // tableResult is what a cut found to do to a table. apply makes it the engine's view, after it was published.
 type tableResult struct {
-	change lake.TableChange
-	rowsIn int64
-	blocks int64
-	apply  func(context.Context) error
+	change  lake.TableChange
+	history *lake.TableChange // nil: it stays as it is, or there is none
+	rowsIn  int64
+	blocks  int64
+	apply   func(context.Context) error
+}
+
+// publish adds the result to a publication's changes.
+func (r *tableResult) publish(to []lake.TableChange) []lake.TableChange {
+	if to = append(to, r.change); r.history != nil {
+		to = append(to, *r.history)
+	}
+	return to
 }
 
 // Limits of the files a table gathers between compactions of the lake.
@@ -37,8 +46,9 @@ func (c *cut) runJob(ctx context.Context, j *job) error {
 	if j.plan == nil {
 		t := j.table
 		j.out = &tableResult{
-			change: lake.TableChange{ID: t.id, Name: t.name, UUID: t.uuid, Schema: t.schema, Drop: true},
-			apply:  func(context.Context) error { delete(c.e.tables, t.key); t.drop(); return nil },
+			change:  lake.TableChange{ID: t.id, Name: t.name, UUID: t.uuid, Schema: t.schema, Drop: true},
+			history: t.history.dropped(),
+			apply:   func(context.Context) error { delete(c.e.tables, t.key); t.drop(); return nil },
 		}
 		return nil
 	}
@@ -51,7 +61,13 @@ func (c *cut) runJob(ctx context.Context, j *job) error {
 	}
 	w := &tableWork{c: c, e: c.e, plan: j.plan, old: j.table, rewrite: j.rewrite, restated: j.rewrite && !j.promote, began: time.Now()}
 	w.begin()
+	if err := w.beginHistory(ctx); err != nil {
+		return err
+	}
 	if err := w.encode(ctx); err != nil {
+		return err
+	}
+	if err := w.finishHistory(ctx); err != nil {
 		return err
 	}
 	if w.plan.format.CopyOnWrite {
@@ -81,9 +97,10 @@ type tableWork struct {
 	began    time.Time
 	took     time.Duration // until the result was known
 
-	id     lake.TableID
-	uuid   string
-	format int // Iceberg format version from this cut on
+	id      lake.TableID
+	uuid    string
+	format  int          // Iceberg format version from this cut on
+	history *historyWork // nil if the table has none
 
 	keep    []leafPlan // leaves whose rows in the lake stay and are compared
 	copied  []leafPlan // leaves encoded whole
@@ -183,10 +200,17 @@ func (w *tableWork) result() *tableResult {
 	if w.old != nil && len(w.keep) == 0 {
 		ch.ReplaceAll, ch.RemoveData, ch.RemoveDeletes = true, nil, nil
 	}
-	if w.nothing(ch, st) {
+	history, follow := w.historyResult()
+	if history == nil && w.nothing(ch, st) {
 		return nil
 	}
-	return &tableResult{change: ch, rowsIn: w.rowsIn, blocks: w.blocks, apply: func(ctx context.Context) error { return w.apply(ctx, ch, st) }}
+	return &tableResult{change: ch, history: history, rowsIn: w.rowsIn, blocks: w.blocks, apply: func(ctx context.Context) error {
+		if err := w.apply(ctx, ch, st); err != nil {
+			return err
+		}
+		w.e.tables[w.plan.key].history = follow
+		return nil
+	}}
 }
 
 // nothing says whether blocks changed but neither rows nor what is said of them.
@@ -204,6 +228,7 @@ func (w *tableWork) apply(ctx context.Context, ch lake.TableChange, st tableStat
 		t = &table{key: w.plan.key, id: w.id, uuid: w.uuid, leaves: map[pg.OID]*leaf{}, deletes: map[string]bool{}}
 		w.e.tables[t.key] = t
 	}
+	t.unknown = false
 	t.name, t.schema, t.state, t.lsn, t.format = ch.Name, ch.Schema, st, w.c.at.LSN, w.format
 	w.plan.layout.adopt(t)
 	leaves := map[pg.OID]*leaf{}

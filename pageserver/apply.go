@@ -186,6 +186,9 @@ func (t *Timeline) redoOne(tc *touch, reached bool) (err error) {
 // finishBlocks keeps the books of a record that has been redone.
 func (t *Timeline) finishBlocks(rec *wal.Record) {
 	rows := changesRows(rec)
+	if rows {
+		t.noteDeleter(rec)
+	}
 	for i := range t.run.touched {
 		tc := &t.run.touched[i]
 		t.arena.frames[tc.id].state &^= framePinned

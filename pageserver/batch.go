@@ -167,6 +167,9 @@ func (t *Timeline) begin(ctx context.Context, rec *wal.Record) error {
 		return err
 	}
 	rows := changesRows(rec)
+	if rows {
+		t.noteDeleter(rec)
+	}
 	for i := s.from; i < len(s.touched); i++ {
 		tc := &s.touched[i]
 		t.arena.frames[tc.id].state &^= framePinned // it is dirty from here on

@@ -174,6 +174,7 @@ func (t *Timeline) TakeDirty() DirtySet {
 		t.settle()
 	}
 	t.taken, t.dirty = t.dirty, DirtySet{}
+	t.changes.taken = t.redoLSN
 	for loc := range t.taken {
 		if rel := t.rels[loc]; rel != nil {
 			rel.dirty = nil
@@ -201,7 +202,9 @@ func (t *Timeline) settle() {
 	if t.outcome.Load() == 0 {
 		return
 	}
-	if t.outcome.Swap(0) == outcomeReturned {
+	if t.outcome.Swap(0) == outcomePublished {
+		t.settleChanges()
+	} else {
 		t.MarkDirty(t.taken)
 	}
 	t.taken = nil

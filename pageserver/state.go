@@ -48,6 +48,7 @@ type savedState struct {
 	Open       []savedOpenBlocks `json:"open"`          // blocks of transactions that had not ended
 	Invalid    []savedInvalid    `json:"invalid_pages"` // see Timeline.invalid
 	Copies     []copiedDatabase  `json:"copied_databases,omitempty"`
+	Changes    *savedChanges     `json:"changes,omitempty"` // since that publication too, if a table of changes is kept
 
 	version uint32
 	savedState1
@@ -164,6 +165,7 @@ func (t *Timeline) snapshot() *savedState {
 	s := &savedState{
 		LSN: t.redoLSN, Last: t.lastRecord, Consistent: t.consistent, Cluster: t.live, SLRUs: t.slruSets, Checksums: t.checksums,
 		Oldest: t.oldestRunning, Inherited: t.inherited, CommitLSN: t.commitLSN, CommitTime: t.commitTime, Copies: slices.Clone(t.copies),
+		Changes: t.changes.save(),
 	}
 	// What is taken is not published until Published says so.
 	for _, set := range []DirtySet{t.dirty, t.taken} {
@@ -213,7 +215,7 @@ func (t *Timeline) restore(ctx context.Context, s *savedState) error {
 	for _, p := range s.Invalid {
 		t.invalid[key.Key(p.Key)] = p.LSN
 	}
-	return nil
+	return t.changes.load(s.Changes)
 }
 
 // upgradeState fills in what version 1 did not keep: from the base backup's pg_control, and from the SLRUs' sizes. Commit

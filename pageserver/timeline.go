@@ -145,6 +145,7 @@ type Timeline struct {
 	openFree    []*openXact
 	lastOpen    *openXact
 	lastOpenXID pg.XID
+	changes     changes
 
 	// What the next flush writes besides frames that are dirty.
 	dirtyFrames  []frameID // may name frames that are not dirty any more

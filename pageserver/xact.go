@@ -1,6 +1,7 @@
 package pageserver
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -43,6 +44,7 @@ func (t *Timeline) applyXact(rec *wal.Record) error {
 		}
 		t.endAll(rec.XID, r.PreparedXID, r.Subxacts, true)
 		t.commitLSN, t.commitTime = rec.End, r.Time.Time()
+		t.noteCommit(cmp.Or(r.PreparedXID, rec.XID), r.Subxacts)
 		if t.onCommit != nil {
 			t.onCommit(t.commitLSN, t.commitTime)
 		}

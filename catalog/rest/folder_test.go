@@ -34,7 +34,7 @@ func TestFolder(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), py, "testdata/folder.py", folder)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
-	if err != nil || strings.TrimSpace(string(out)) != `{"duckdb": 7, "pyiceberg": 7}` {
+	if err != nil || strings.TrimSpace(string(out)) != `{"duckdb": 7, "pyiceberg": 7, "polars": 7}` {
 		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -143,6 +143,8 @@ type Table struct {
 	LSN           pg.LSN `json:"lsn"` // of the publication that last changed it
 	// PartitionBy is how new files are partitioned, as a rule's partition_by has it.
 	PartitionBy []string `json:"partition_by"`
+	// HistoryOf is the table whose changes a history has; "" of other tables.
+	HistoryOf string `json:"history_of,omitempty"`
 	// OutOfRange counts, by column, values that Iceberg's types cannot hold, since the table was last written whole.
 	OutOfRange map[string]int64 `json:"out_of_range"`
 	Error      string           `json:"error"` // why it is excluded or in error, or which columns are left out and which have values out of range

@@ -139,6 +139,7 @@ func TestBadSettings(t *testing.T) {
 		{base + "tables:\n  - {match: a.b.c, columns: {x: {typ: string}}}\n", "unknown key typ in tables[].columns: did you mean type?"},
 		{base + "tables:\n  - {match: a.b.c, columns: {x: {type: float}}}\n", `columns.x.type of a rule in tables is "float": write string or decimal(p,s)`},
 		{base + "tables:\n  - {match: a.b.c, readers: spark}\n", "readers is not a list: write readers: [spark]"},
+		{base + "tables:\n  - {match: a.b.c, history: 30d}\n", `history of a rule in tables is "30d": write true or false`},
 		{base + "tables:\n  - {match: a.b.c, partitions: both}\n", `partitions of a rule in tables is "both": write root for one table`},
 		{base + "tables:\n  - {match: a.b.c, write_mode: cow}\n", `write_mode of a rule in tables is "cow": write merge-on-read for`},
 		{base + "tables:\n  - {match: a.b.c, parquet: true}\n", "tarn.yaml:5: parquet of the rule for a.b.c in tables is true: write write_mode: copy-on-write"},

@@ -93,7 +93,7 @@ var sections = map[string][]string{
 	"history":            {"window", "max_wal"},
 	"cache":              {"dir", "bytes"},
 	"publish.databases.": {"interval"}, // one member per database
-	"tables[]":           {"match", "exclude", "format_version", "readers", "partition_by", "sort_by", "target_file_size", "out_of_range", "numeric", "columns", "version_hint", "partitions", "write_mode", "parquet"},
+	"tables[]":           {"match", "exclude", "format_version", "readers", "partition_by", "sort_by", "target_file_size", "out_of_range", "numeric", "columns", "version_hint", "partitions", "write_mode", "parquet", "history"},
 	"tables[].columns.":  {"type"}, // one member per column
 }
 

@@ -23,6 +23,7 @@ type Rule struct {
 	CopyOnWrite   bool               // files that lose rows are written again ("write_mode: copy-on-write")
 	Parquet       bool               // readers of bare Parquet may read the table's folder
 	VersionHint   bool               // engines may read the table by its folder, without a catalog
+	History       bool               // a table of the table's changes is beside it
 	ByLeaf        bool               // of a partitioned table: each partition is a table of its own ("partitions: leaf")
 
 	where string
@@ -171,6 +172,8 @@ func (c *Config) setRule(e entry) error {
 		r.Match, err = ParsePattern(e.value())
 	case "exclude":
 		err = setBool(&r.Exclude, e.value())
+	case "history":
+		err = setBool(&r.History, e.value())
 	case "version_hint":
 		err = setBool(&r.VersionHint, e.value())
 	case "parquet":

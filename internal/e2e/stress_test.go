@@ -74,6 +74,7 @@ func runStress(t *testing.T, major int) {
 	}
 	s.exec(stressSetup...)
 	s.exec(fmt.Sprintf("CREATE TABLESPACE ts LOCATION '%s'", filepath.Join(filepath.Dir(s.pg.DataDir()), "ts")))
+	s.tarn.addRule("{match: \"*.s.n*\", history: true}, {match: \"*.s.p\", history: true, format_version: 3}, ")
 	s.tarn.startReady()
 	checked := map[string]bool{}
 	var rows int64
@@ -101,6 +102,7 @@ type stress struct {
 	// full_page_writes is or was off since the last checkpoint
 	tearable    bool
 	copyOnWrite bool // all tables
+	histories   int  // compared
 
 	mu      sync.Mutex
 	done    map[string]int    // operations that succeeded, by name
@@ -303,6 +305,12 @@ func (s *stress) mustBeEqualEverywhere(episode int) (rows int64) {
 			}
 		}
 		rows += report.Rows()
+		n, err := s.historiesHold(name, status.Tables)
+		if err != nil {
+			bad = true
+			s.t.Errorf("episode %d, database %s: %v", episode, name, err)
+		}
+		s.histories += n
 	}
 	for _, line := range s.unexpected() {
 		bad = true
@@ -343,6 +351,6 @@ func (s *stress) report(episodes int, rows int64) {
 		}
 	}
 	sort.Strings(lines)
-	s.t.Logf("%d episodes, %d operations, %d rows compared through each of %d readers\n%v\n%s",
-		episodes, total, rows, len(s.readers), s.done, strings.Join(lines, "\n"))
+	s.t.Logf("%d episodes, %d operations, %d histories compared, and %d rows through each of %d readers\n%v\n%s",
+		episodes, total, s.histories, rows, len(s.readers), s.done, strings.Join(lines, "\n"))
 }

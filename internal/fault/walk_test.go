@@ -183,6 +183,7 @@ var silent = map[string]string{
 	"ingest/wal ErrNoMoreYet": "waited for", "internal/lakecheck ErrReader": "wraps the reader's own words",
 	"internal/objstore ErrInjected": "tests", "internal/s3test ErrNoServer": "tests",
 	"internal/pg/pglz ErrCorrupt": "wrapped in pg.CorruptError", "materialize ErrRetry": "the cut is tried again",
+	"materialize/datafile ErrShape":    "the history begins anew",
 	"materialize/schema ErrNoCatalogs": "the database is left out until it has catalogs",
 	"pageserver ErrNoTimeline":         "a base backup follows", "pageserver ErrNotConsistent": "redone further",
 	"pageserver ErrOpaque": "the table is in error", "pageserver ErrTornCopy": "the base backup is taken again", "pageserver/redo ErrNoMask": "of the oracle alone",

@@ -215,7 +215,10 @@ func differences(reader string, pg, lake [][]string) []Difference {
 	return out
 }
 
-// extraTables reports what the readers list and Postgres does not have.
+// historySuffix ends the name of the table of a table's changes.
+const historySuffix = "__history"
+
+// extraTables reports what the readers list and Postgres does not have, but for histories of tables that it has.
 func (c *comparison) extraTables(known []TableName) ([]TableReport, error) {
 	var out []TableReport
 	for _, r := range c.readers {
@@ -225,7 +228,8 @@ func (c *comparison) extraTables(known []TableName) ([]TableReport, error) {
 		}
 		for _, name := range names {
 			same := func(k TableName) bool {
-				return shownName(r.Name(), k.Namespace) == name.Namespace && shownName(r.Name(), k.Table) == name.Table
+				table := shownName(r.Name(), k.Table)
+				return shownName(r.Name(), k.Namespace) == name.Namespace && (table == name.Table || table+historySuffix == name.Table)
 			}
 			if !slices.ContainsFunc(known, same) {
 				out = append(out, TableReport{Table: name, Problems: []string{r.Name() + ": the table is not in Postgres"}})

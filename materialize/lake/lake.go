@@ -162,6 +162,15 @@ type TableID struct {
 	Incarnation pg.LSN
 }
 
+// History is the id of the table of a table's changes. LSNs of cuts are ends of records, multiples of 8, so it is no other table's.
+func (id TableID) History() TableID {
+	id.Incarnation |= 1
+	return id
+}
+
+// IsHistory says whether the table is one of changes.
+func (id TableID) IsHistory() bool { return id.Incarnation&1 == 1 }
+
 // TableName is where users find a table: database = warehouse, schema = namespace.
 type TableName struct {
 	Database, Namespace, Name string

@@ -26,19 +26,25 @@ func Tuple(t pg.HeapTuple, x Transactions) (bool, error) {
 			return false, err
 		}
 	}
-	if mask&pg.HeapXmaxInvalid != 0 || t.Xmax() == 0 || LockOnly(mask) {
-		return true, nil
-	}
-	xmax := t.Xmax()
-	if mask&pg.HeapXmaxIsMulti != 0 {
-		updater, ok, err := x.MultiXactUpdater(pg.MultiXactID(xmax))
-		if err != nil || !ok {
-			return err == nil, err
-		}
-		xmax = updater
+	xmax, ok, err := Deleter(t, x)
+	if err != nil || !ok {
+		return err == nil, err
 	}
 	gone, err := committed(xmax, x)
 	return !gone && err == nil, err
+}
+
+// Deleter is the transaction, or subtransaction, that deleted t or put another row in its place, whatever became of it; ok is false if
+// none did.
+func Deleter(t pg.HeapTuple, x Transactions) (xid pg.XID, ok bool, err error) {
+	mask := t.Infomask()
+	if mask&pg.HeapXmaxInvalid != 0 || t.Xmax() == 0 || LockOnly(mask) {
+		return 0, false, nil
+	}
+	if mask&pg.HeapXmaxIsMulti != 0 {
+		return x.MultiXactUpdater(pg.MultiXactID(t.Xmax()))
+	}
+	return t.Xmax(), true, nil
 }
 
 // LockOnly says whether xmax locks the tuple without changing it (HEAP_XMAX_IS_LOCKED_ONLY).

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"path/filepath"
+	"slices"
 
 	"github.com/tarn-db/tarn/internal/config"
 	"github.com/tarn-db/tarn/materialize"
@@ -37,9 +38,18 @@ func (s *Server) lakeOptions() materialize.Options {
 			return layoutOf(s.cfg.Tables.For(n.Database, n.Namespace, n.Name))
 		},
 		SortDir:  filepath.Join(s.cfg.DataDir, "sort"),
+		History:  s.histories(),
 		ByLeaf:   func(n lake.TableName) bool { return s.cfg.Tables.For(n.Database, n.Namespace, n.Name).ByLeaf },
 		ToastDir: filepath.Join(s.cfg.DataDir, "toast"), Fatal: s.fatal, MemoryBytes: s.lakeMemory(), Archive: s.archive, Copying: s.copying(), Logger: s.log,
 	}
+}
+
+// histories says which tables have a history; nil if no rule asks for one.
+func (s *Server) histories() func(lake.TableName) bool {
+	if !slices.ContainsFunc(s.cfg.Tables, func(r config.Rule) bool { return r.History }) {
+		return nil
+	}
+	return func(n lake.TableName) bool { return s.cfg.Tables.For(n.Database, n.Namespace, n.Name).History }
 }
 
 // typeOptions is what a rule wants of a table's values.

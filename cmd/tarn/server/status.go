@@ -158,6 +158,9 @@ func tableNote(t materialize.TableStatus) string {
 		}
 		notes = append(notes, "values out of Iceberg's range, written as "+as+": "+strings.Join(columns, "; "))
 	}
+	if t.NoHistory != "" {
+		notes = append(notes, t.NoHistory)
+	}
 	return strings.Join(notes, "; ")
 }
 

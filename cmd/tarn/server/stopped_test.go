@@ -21,6 +21,7 @@ import (
 	"github.com/tarn-db/tarn/internal/pg/control"
 	"github.com/tarn-db/tarn/internal/pgtest"
 	"github.com/tarn-db/tarn/materialize"
+	"github.com/tarn-db/tarn/pageserver"
 	"github.com/tarn-db/tarn/pageserver/datadir"
 )
 
@@ -73,6 +74,13 @@ func (p *stoppedPages) RelMap(db pg.OID) map[pg.OID]pg.OID {
 	}
 	return out
 }
+
+// No table here has a history.
+func (p *stoppedPages) NoteChanges(bool, []pg.RelFileLocator) {}
+
+func (p *stoppedPages) CommitOf(pg.XID) (pageserver.Commit, bool) { return pageserver.Commit{}, false }
+
+func (p *stoppedPages) Deleters(pg.RelFileLocator, pg.TID) []pg.XID { return nil }
 
 func (p *stoppedPages) Committed(xid pg.XID) (bool, error) {
 	b, err := os.ReadFile(filepath.Join(p.dir.Root(), "pg_xact", fmt.Sprintf("%04X", xid/(32768*32))))

@@ -20,7 +20,7 @@ func (s *Server) tables() ([]admin.Table, admin.Upkeep) {
 		n := byTable[t.ID]
 		out[i] = admin.Table{
 			Name: t.Name, Database: t.Parts.Database, Schema: t.Parts.Namespace, Table: t.Parts.Name, State: admin.TableState(t.State),
-			Rows: t.Rows, DataFiles: t.DataFiles, SmallFiles: t.SmallFiles, DeleteFiles: t.DeleteFiles, LSN: t.LSN, PartitionBy: append([]string{}, t.PartitionBy...), OutOfRange: map[string]int64{}, Error: tableNote(t),
+			Rows: t.Rows, DataFiles: t.DataFiles, SmallFiles: t.SmallFiles, DeleteFiles: t.DeleteFiles, LSN: t.LSN, PartitionBy: append([]string{}, t.PartitionBy...), OutOfRange: map[string]int64{}, Error: tableNote(t), HistoryOf: t.HistoryOf,
 			Snapshots: n.Snapshots, Manifests: n.Manifests, MetadataBytes: n.MetadataBytes, Upkeep: tableUpkeep(t.Upkeep, n),
 		}
 		for _, c := range t.OutOfRange {
