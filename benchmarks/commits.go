@@ -34,8 +34,8 @@ type commitWindow struct {
 	RSS int64   `json:"rss_mib"`     // at its end
 }
 
-// The list price of requests to S3 Standard in us-east-1, which is an assumption: what is published since 2021, taken as unchanged in
-// November 2026. Bytes into the store cost nothing; what is kept is not counted.
+// The list price of requests to S3 Standard in us-east-1, which is an assumption, made in
+// November 2026: look it up before a figure is relied on. Bytes into the store cost nothing; what is kept is not counted.
 const (
 	s3PriceList = "S3 Standard, us-east-1, assumed as of 2026-11: 0.005 USD per 1,000 PUT, POST and LIST, 0.0004 per 1,000 GET and HEAD, DELETE free"
 	s3PutUSD    = 0.005 / 1000

@@ -82,6 +82,7 @@ type soak struct {
 type soakSample struct {
 	admin.Status
 	rss          int64 // bytes resident
+	program      int64 // of them, of the program's file: programBytes of cmd/tarn/server says how many are reckoned with
 	transactions int64 // so far
 	held         int   // seconds so far
 }
@@ -183,18 +184,19 @@ func (s *soak) sample() {
 	if s.hold.Load() {
 		s.held++
 	}
-	s.samples = append(s.samples, soakSample{st, residentBytes(s.t, s.tarn.cmd.Process.Pid), s.transactions.Load(), s.held})
+	pid := s.tarn.cmd.Process.Pid
+	s.samples = append(s.samples, soakSample{st, memoryOf(s.t, pid, "VmRSS"), memoryOf(s.t, pid, "RssFile"), s.transactions.Load(), s.held})
 }
 
-// residentBytes is a process's VmRSS.
-func residentBytes(t *testing.T, pid int) int64 {
+// memoryOf is a figure of a process's memory, as /proc/PID/status names it (proc(5)), in bytes.
+func memoryOf(t *testing.T, pid int, name string) int64 {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var kib int64
-	_, rest, _ := strings.Cut(string(b), "VmRSS:")
+	_, rest, _ := strings.Cut(string(b), name+":")
 	if _, err := fmt.Sscan(rest, &kib); err != nil {
 		t.Fatal(err)
 	}
@@ -239,6 +241,7 @@ var soakMeasures = []soakMeasure{
 	{"manifests", sumOf(func(t admin.Table) int64 { return int64(t.Manifests) }), 4},
 	{"bytes of metadata", sumOf(func(t admin.Table) int64 { return t.MetadataBytes }), 32 << 10},
 	{"MiB resident", func(s soakSample) int64 { return s.rss >> 20 }, 16},
+	{"MiB of the program", func(s soakSample) int64 { return s.program >> 20 }, 8},
 	{"lag, ms", func(s soakSample) int64 { return s.LagMS }, 5000},
 }
 

@@ -13,9 +13,9 @@ const (
 	lakeShare    = 8.0 / 3
 	catalogShare = 16
 	// programBytes is what the kernel counts of the program's file once most of it has run, which Go's limit does not see.
-	programBytes = 56 << 20
+	programBytes = 68 << 20
 	// memoryFloor is what the program needs whatever it is told; a lower limit would make it collect garbage all the time.
-	memoryFloor = 192 << 20
+	memoryFloor = 184 << 20
 )
 
 // dataMemory is memory without the program.
