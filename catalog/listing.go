@@ -131,7 +131,7 @@ func (c *Catalog) listingNumbers(ctx context.Context, id lake.TableID, version, 
 		case newest < 0:
 			return []uint32{version, version - 1}, nil // alone, any number is a .compact object
 		case gap < 0 || gap > listingGapMax:
-			if err := c.removeKeys(ctx, keys); err != nil {
+			if _, err := c.removeKeys(ctx, keys); err != nil {
 				return nil, err
 			}
 			return []uint32{version, version - 1}, nil
