@@ -231,7 +231,7 @@ func New(ctx context.Context, opts Options) (*Engine, error) {
 	return e, nil
 }
 
-// Attach gives the engine the pages to read. After a new base backup it is called again with the new page store.
+// Attach gives the engine the pages to read; nil while there are none. After a new base backup it is called again with the new page store.
 func (e *Engine) Attach(p Pages) {
 	e.pages = p
 	e.catalogs, e.plans = nil, nil

@@ -210,6 +210,9 @@ func loadHistories(heads []lake.TableHead) (tables []lake.TableHead, histories m
 
 // noteChanges tells the page store what has to be known at the next cut: between cuts.
 func (e *Engine) noteChanges() {
+	if e.pages == nil { // until there are new ones
+		return
+	}
 	var watched []pg.RelFileLocator
 	for _, t := range e.tables {
 		if t.history == nil {
