@@ -76,6 +76,9 @@ func (c *Catalog) takeEpoch(ctx context.Context) (*writer, error) {
 // newWriter reads back what a writer needs of the log: the entries since the newest checkpoint.
 func (c *Catalog) newWriter(ctx context.Context, e *journal.Entry) (*writer, error) {
 	at, err := c.log.EntryTime(ctx, e.Seq)
+	if errors.Is(err, objstore.ErrNotFound) {
+		return nil, lake.ErrFenced // a later writer's checkpoint has taken it in
+	}
 	if err != nil {
 		return nil, err
 	}

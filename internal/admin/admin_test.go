@@ -153,7 +153,7 @@ func TestStatusKeys(t *testing.T) {
 		SourceLSN: 9, ReceiveLSN: 8, CommitLSN: 7, ArchivedLSN: 6, RedoLSN: 5, CutLSN: 4, PublishedLSN: 3, History: History{LSN: 2, Time: time.Unix(1763000000, 0).UTC(), Leases: 3}, Rewinds: 2, LagBytes: 6, LagMS: 250,
 		Freshness: Freshness{P50: 512.5, P99: 980, Samples: 12}, Memory: Memory{1, 2}, Cache: Cache{Hits: 5, Misses: 4, Evictions: 3, Damaged: 2, Errors: 1, Bytes: 6, LimitBytes: 7}, OpenTransactions: 1, LastPublication: time.Unix(1764000000, 0).UTC(),
 		Endpoints: Endpoints{Catalog: "http://127.0.0.1:8181", Store: "file:///lake", Source: "host=db port=5432"},
-		Tables: []Table{{Name: "app.public.orders", Database: "app", Schema: "public", Table: "orders", State: TableLive, Rows: 10, DataFiles: 2, DeleteFiles: 1, LSN: 3, OutOfRange: map[string]int64{"day": 3}, Error: "",
+		Tables: []Table{{Name: "app.public.orders", Database: "app", Schema: "public", Table: "orders", State: TableLive, Rows: 10, DataFiles: 2, DeleteFiles: 1, LSN: 3, PartitionBy: []string{"day(created_at)"}, HistoryOf: "app.public.parents", OutOfRange: map[string]int64{"day": 3}, Error: "",
 			SmallFiles: 3, Snapshots: 4, Manifests: 5, MetadataBytes: 6, Upkeep: TableUpkeep{1, 2, 3, 4, 0.5, 6, 7, 8, 9, 10}, Parquet: &Parquet{"file:///lake/t", "file:///lake/t/manifest", 3}}},
 		Upkeep: Upkeep{TableUpkeep{11, 12, 13, 14, 1.5, 16, 17, 18, 19, 20}, 21, 22, 23, 2.5, 24}}
 	got, err := json.MarshalIndent(s, "", "  ")
