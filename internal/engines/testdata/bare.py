@@ -2,6 +2,7 @@
 line "reader rows seq checksum" for each, or what failed. The argument is the list's location.
 """
 
+import json
 import os
 import sys
 import sysconfig
@@ -32,8 +33,15 @@ if place.scheme == "s3":
 
 
 def files():
-    with store.open_input_stream(place.netloc + place.path) as f:
-        return f.read().decode().split()
+    """The list's locations. On S3 pyarrow asks for an object's size and then for as many bytes, whatever is there by then: of the newest list,
+    which is replaced, it may get a part. Spark's lists are not replaced."""
+    if place.scheme != "s3":
+        with store.open_input_stream(place.path) as f:
+            return f.read().decode().split()
+    folder = (place.netloc + place.path).rpartition("/_symlink_format_manifest/")[0] + "/_spark_metadata"
+    newest = max(store.get_file_info(fs.FileSelector(folder)), key=lambda f: int(f.base_name.removesuffix(".compact")))
+    with store.open_input_stream(newest.path) as f:
+        return ["s3://" + json.loads(line)["path"].partition("://")[2] for line in f.read().decode().splitlines()[1:]]
 
 
 def by_pyarrow():
