@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/google/uuid"
@@ -228,7 +229,9 @@ func (w *BranchWriter) commit(ctx context.Context, changes []lake.TableChange) e
 
 // commitTable puts a table's objects and takes them over.
 func (w *BranchWriter) commitTable(ctx context.Context, t *table.Table, rec journal.Table, ch lake.TableChange) (journal.Table, error) {
-	ch.Properties = map[string]string{branchProperty: w.id.Name}
+	properties := map[string]string{branchProperty: w.id.Name}
+	maps.Copy(properties, ch.Properties)
+	ch.Properties = properties
 	commit, err := t.Prepare(ctx, &ch, w.stamp)
 	if err == nil {
 		err = w.c.putAll(ctx, commit.Objects)

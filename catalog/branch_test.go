@@ -100,7 +100,7 @@ func (w *branches) difference(head lake.Head, shown map[string][]int64) (changes
 	}
 	t := laketest.New(w.store, 90000+pg.OID(w.made), name(fmt.Sprintf("own%d", w.made)))
 	ch := t.Change()
-	ch.Create = true
+	ch.Create, ch.Properties = true, map[string]string{lake.DeleteMode: "copy-on-write"}
 	add(t, ch)
 	return changes
 }
@@ -120,6 +120,8 @@ func (w *branches) check() {
 			slices.Sort(got[n])
 			if md := string(must(w.c.View().Metadata(w.t.Context(), tv))(w.t)); !strings.Contains(md, fmt.Sprintf("%q:%q", "tarn.branch", b.id.Name)) {
 				w.t.Errorf("table %s of branch %s does not say so: %s", n, b.id.Name, md)
+			} else if strings.HasPrefix(n, "own") && !strings.Contains(md, `"write.delete.mode":"copy-on-write"`) {
+				w.t.Errorf("table %s of branch %s has lost a property: %s", n, b.id.Name, md)
 			}
 		}
 		if fmt.Sprint(got) != fmt.Sprint(b.shown) || cut.LSN != b.id.LSN {

@@ -48,3 +48,15 @@ func TestWaitingKeys(t *testing.T) {
 		t.Errorf("%d keys came back of %d, %d are still counted", len(got), len(want), g.keys)
 	}
 }
+
+// TestCompanions: what lies in a folder that only looks like one of metadata, as those of partitions may, has its TID set.
+func TestCompanions(t *testing.T) {
+	for key, want := range map[string]bool{
+		"lake/5/1-1/metadata/a.avro": true, "lake/5/1-1/data/_spark_metadata/7.compact": true, "lake/5/1-1/data/_symlink_format_manifest/manifest": true,
+		"lake/5/1-1/data/a.parquet": false, "lake/5/1-1/data/kind=metadata/a.parquet": false, "lake/5/1-1/data/kind=_manifest/a.parquet": false,
+	} {
+		if got := isMetadataObject(key); got != want {
+			t.Errorf("%s: %v, want %v", key, got, want)
+		}
+	}
+}

@@ -14,9 +14,10 @@ import (
 // clockSlack is the coarseness of the times stores give objects.
 const clockSlack = 2 * time.Second
 
-// isMetadataObject says that an object has no companion: it is of a table's metadata, or of the lists beside its data.
+// isMetadataObject says that an object has no companion: it is of a table's metadata, or of the lists beside its data. Folders of
+// partitions may be named as their values are, so only whole names count.
 func isMetadataObject(key string) bool {
-	return strings.Contains(key, "metadata/") || strings.Contains(key, "manifest/")
+	return strings.Contains(key, "/metadata/") || strings.Contains(key, "/_spark_metadata/") || strings.Contains(key, "/_symlink_format_manifest/")
 }
 
 func (c *Catalog) keysUnder(ctx context.Context, prefix string) ([]string, error) {

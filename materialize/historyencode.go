@@ -7,6 +7,7 @@ import (
 	"github.com/tarn-db/tarn/materialize/datafile"
 	"github.com/tarn-db/tarn/materialize/datafile/column"
 	"github.com/tarn-db/tarn/materialize/lake"
+	"github.com/tarn-db/tarn/materialize/types"
 	"github.com/tarn-db/tarn/materialize/visible"
 )
 
@@ -43,7 +44,9 @@ func (w *tableWork) newHistoryEncoder(lp *leafPlan, changesOnly bool) *historyEn
 func (x *historyEncoder) columns() ([]*column.Builder, error) {
 	if x.out == nil {
 		size := x.h.w.e.fileBytes / 4 // it is written beside a data file
-		out, err := datafile.NewWriter(datafile.Options{Schema: x.h.schema, TargetBytes: size, RowGroupBytes: size / 2, BatchBytes: size / 2}, &x.buf)
+		out, err := datafile.NewWriter(datafile.Options{
+			Schema: x.h.schema, TargetBytes: size, RowGroupBytes: size / 2, BatchBytes: size / 2, Clamp: x.h.w.plan.policy == types.Clamp, // as the table has it
+		}, &x.buf)
 		if err != nil {
 			return nil, err
 		}

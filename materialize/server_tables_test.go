@@ -195,4 +195,11 @@ func (s *server) vacuum(t *table0) {
 		f.pages[v.tid.Block].SetItem(v.tid.Offset, 0)
 	}
 	t.rows = rest
+	if f := s.files[last(s, t.file, 0)]; f != nil {
+		for _, page := range f.pages { // PageTruncateLinePointerArray
+			for n := page.NumItems(); n > 1 && page.Item(pg.OffsetNumber(n)) == 0; n-- {
+				page.SetLower(page.Lower() - 4)
+			}
+		}
+	}
 }

@@ -61,10 +61,8 @@ func (a *Archive) begin(ctx context.Context, b Base, h pg.History, text []byte, 
 	if err := a.clear(ctx, b, archived.SegmentStart(b.SegmentSize)); err != nil {
 		return err
 	}
-	obj := append(make([]byte, objectHeaderSize, objectHeaderSize+len(text)), text...)
-	sealObject(obj, baseMagic, b)
 	// One process owns the data folder's log and so this archive; put rather than put-if-absent makes a lost answer harmless.
-	if _, err := a.store.Put(ctx, baseKey(a.seq+1), obj); err != nil {
+	if _, err := a.store.Put(ctx, baseKey(a.seq+1), baseObject(b, text)); err != nil {
 		return err
 	}
 	a.seq++
@@ -72,6 +70,13 @@ func (a *Archive) begin(ctx context.Context, b Base, h pg.History, text []byte, 
 	a.archived.Store(uint64(archived))
 	a.changed()
 	return nil
+}
+
+// baseObject is a base with the text of its timeline's history file.
+func baseObject(b Base, history []byte) []byte {
+	obj := append(make([]byte, objectHeaderSize, objectHeaderSize+len(history)), history...)
+	sealObject(obj, baseMagic, b)
+	return obj
 }
 
 // clear deletes what the store holds of the base's timeline in the segments from an LSN on: of an attempt that came to

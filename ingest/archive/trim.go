@@ -79,9 +79,7 @@ func (a *Archive) moveBase(ctx context.Context, keep pg.LSN) error {
 	if b.LSN = min(keep, a.ArchivedLSN()).SegmentStart(b.SegmentSize); b.LSN <= a.base.LSN {
 		return nil
 	}
-	obj := append(make([]byte, objectHeaderSize, objectHeaderSize+len(a.text)), a.text...)
-	sealObject(obj, baseMagic, b)
-	key := baseKey(a.seq + 1)
+	obj, key := baseObject(b, []byte(a.text)), baseKey(a.seq+1)
 	// If absent: should another process have gone over to a new timeline meanwhile, its base stands.
 	if _, err := a.store.PutIfAbsent(ctx, key, obj); err != nil {
 		there, _, getErr := a.store.Get(ctx, key)

@@ -164,6 +164,8 @@ func branchLake(t *testing.T, major int, seed uint64) {
 		t.Fatal(err)
 	}
 	rng := rand.New(rand.NewPCG(r.seed, uint64(major)))
+	r.tarn.addRule(`{match: app.public.accounts, write_mode: copy-on-write, partition_by: ["bucket(4, id)"]}, {match: app.public.large, partition_by: ["truncate(20, id)"], history: true}, ` +
+		`{match: app.public.emptied, write_mode: copy-on-write, parquet: true}, {match: app.public.shape, partition_by: ["bucket(3, a)"]}, `)
 	r.tarn.startReady()
 	r.caughtUp()
 	exact := r.branch("exact") // nothing has changed since

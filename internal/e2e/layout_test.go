@@ -29,6 +29,7 @@ const partitionedRow = `i, (hashint4(i) % 9), hashint8(i) % 900::int8, (hashint4
 // Every transform, in both format versions: the initial copy, random changes with restarts and compactions, rows that move between
 // partitions, and another partition_by in the middle.
 func TestPartitionBy(t *testing.T) {
+	partitioned := partitioned
 	if !pgtest.Long() {
 		partitioned = []string{"n", "bucket(5, dec)", "day(ts)", "truncate(2, s)", "s; bucket(2, n); day(ts)", "month(tz)", "bin"}
 	}
@@ -38,7 +39,7 @@ func TestPartitionBy(t *testing.T) {
 		setup = append(setup, fmt.Sprintf("CREATE TABLE p%d (%s)", i, partitionedColumns), fmt.Sprintf("INSERT INTO p%d SELECT %s FROM generate_series(1, 300) i", i, partitionedRow),
 			fmt.Sprintf("INSERT INTO p%d (id, d, ts, tz, n, big, dec, s, bin) VALUES (0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL), (-1, '0001-01-01', '0001-01-01', '9999-12-31 23:59:59.999999+00', -2147483648, -9223372036854775808, -9999999999.99, 'é𝄞𝄞', '\\xff'),"+
 				" (-2, '9999-12-31', '9999-12-31 23:59:59', '0001-01-01', 2147483647, 9223372036854775807, 9999999999.99, '', ''), (-3, 'infinity', '-infinity', 'infinity', 5, 5, 5, 'a/b=c%%d', '\\x00')", i))
-		rules += fmt.Sprintf("{match: app.public.p%d, format_version: %d, partition_by: %s}, ", i, 2+i%2, list(by))
+		rules += fmt.Sprintf("{match: app.public.p%d, format_version: %d, write_mode: %s, partition_by: %s}, ", i, 2+i%2, writeMode(i), list(by))
 	}
 	r := newRig(t, 18, setup)
 	r.tarn.addRule(rules)
@@ -63,7 +64,7 @@ func TestPartitionBy(t *testing.T) {
 				if i%7 == 0 {
 					by = ""
 				}
-				next += fmt.Sprintf("{match: app.public.p%d, format_version: %d, partition_by: %s}, ", i, 2+i%2, list(by))
+				next += fmt.Sprintf("{match: app.public.p%d, format_version: %d, write_mode: %s, partition_by: %s}, ", i, 2+i%2, writeMode(i), list(by))
 			}
 			r.replaceConfig(rules, next)
 			r.tarn.startReady()
@@ -73,12 +74,12 @@ func TestPartitionBy(t *testing.T) {
 		}
 		r.mustBeEqual()
 	}
-	r.manySmallFiles()
+	r.manySmallFiles(partitioned)
 	r.tarn.stop()
 }
 
 // manySmallFiles has so many publications that the files of some partitions are compacted.
-func (r *rig) manySmallFiles() {
+func (r *rig) manySmallFiles(partitioned []string) {
 	r.t.Helper()
 	for n := range 46 {
 		var statements []string
@@ -94,6 +95,14 @@ func (r *rig) manySmallFiles() {
 			r.t.Errorf("p%d, by %s, was not compacted: %+v", i, partitioned[i], up)
 		}
 	}
+}
+
+// writeMode has some of the tables in copy-on-write mode, of both format versions.
+func writeMode(i int) string {
+	if i%3 == 2 {
+		return "copy-on-write"
+	}
+	return "merge-on-read"
 }
 
 // list writes a partition_by of partitioned for tarn.yaml.

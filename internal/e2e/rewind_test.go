@@ -87,7 +87,8 @@ func (r *rig) lagging() (primary, standby *pgtest.Server) {
 	primary = r.pg
 	standby = standbyOf(r.t, primary)
 	r.configure(primary.ReplConnString(database), readWrite(primary, standby))
-	r.tarn.addRule("{match: app.public.t, history: true}, {match: app.public.cut, history: true}, {match: app.public.moved, history: true, format_version: 3}, {match: app.public.shaped, history: true, format_version: 3}, ")
+	r.tarn.addRule("{match: app.public.t, history: true}, {match: app.public.cut, history: true}, {match: app.public.moved, history: true, format_version: 3}, {match: app.public.shaped, history: true, format_version: 3}, " +
+		`{match: app.public.short, write_mode: copy-on-write, parquet: true}, {match: app.public.big, write_mode: copy-on-write, partition_by: ["bucket(3, i)"]}, {match: app.public.parts, partition_by: [s]}, `)
 	r.tarn.startReady()
 	r.exec(`BEGIN; INSERT INTO prepared VALUES (1); SAVEPOINT s; INSERT INTO prepared VALUES (2); PREPARE TRANSACTION 'done'`, `BEGIN; INSERT INTO prepared VALUES (3); PREPARE TRANSACTION 'undone'`)
 	r.mustBeEqual()
@@ -132,9 +133,6 @@ func (r *rig) mustBeRewound(times int) {
 // tarn is killed at each step of going back, and the new primary fails over once more below what was published of it: what is
 // undone stays so, and nothing else is.
 func TestRewindKilled(t *testing.T) {
-	if !pgtest.Long() {
-		t.Skip("set TARN_LONG to run it: two minutes")
-	}
 	r := newRig(t, 15, before)
 	r.tarn.startReady()
 	r.exec(`BEGIN; INSERT INTO prepared VALUES (1); SAVEPOINT s; INSERT INTO prepared VALUES (2); PREPARE TRANSACTION 'done'`, `BEGIN; INSERT INTO prepared VALUES (3); PREPARE TRANSACTION 'undone'`)

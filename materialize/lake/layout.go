@@ -57,24 +57,7 @@ func AppendValue(b, v []byte) []byte {
 // Layout is how a table's files are laid out from now on.
 type Layout struct {
 	Spec Spec // data files are written under it
-	Sort SortOrder
 }
-
-// SortField is one field of a sort order (Iceberg spec, "Sorting"), of a column as it is.
-type SortField struct {
-	SourceID   int
-	Desc       bool
-	NullsFirst bool
-}
-
-// SortOrder is a sort order; order 0 has no fields and says that rows are not sorted.
-type SortOrder struct {
-	ID     int
-	Fields []SortField
-}
-
-// Equal compares the fields.
-func (o SortOrder) Equal(p SortOrder) bool { return slices.Equal(o.Fields, p.Fields) }
 
 // CutValue is the inverse of AppendValue: the value that begins b, and what follows it.
 func CutValue(b []byte) (v, rest []byte) {

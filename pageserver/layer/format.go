@@ -85,31 +85,23 @@ var decoder = sync.OnceValues(func() (*zstd.Decoder, error) {
 		zstd.IgnoreChecksum(true))
 })
 
-// decompressFast is decompress for S2.
-func decompressFast(stored []byte, rawLen int, dst []byte) ([]byte, error) {
-	if n, err := s2.DecodedLen(stored); err != nil || n != rawLen {
-		return nil, corruptf("S2 block of %d bytes, want %d: %v", n, rawLen, err)
-	}
+// decompress returns exactly rawLen bytes, in dst if it is long enough; fast is for what S2 has compressed.
+func decompress(stored []byte, rawLen int, fast bool, dst []byte) (out []byte, err error) {
 	if cap(dst) < rawLen {
 		dst = make([]byte, rawLen)
 	}
-	out, err := s2.Decode(dst[:rawLen], stored)
-	if err != nil {
-		return nil, corruptf("%v", err)
+	if fast {
+		if n, err := s2.DecodedLen(stored); err != nil || n != rawLen { // else it takes memory of its own
+			return nil, corruptf("S2 block of %d bytes, want %d: %v", n, rawLen, err)
+		}
+		out, err = s2.Decode(dst[:rawLen], stored)
+	} else {
+		dec, startErr := decoder()
+		if startErr != nil {
+			return nil, fmt.Errorf("cannot start zstd: %w", startErr)
+		}
+		out, err = dec.DecodeAll(stored, dst[:0:rawLen])
 	}
-	return out, nil
-}
-
-// decompress returns exactly rawLen bytes, in dst if it is long enough.
-func decompress(stored []byte, rawLen int, dst []byte) ([]byte, error) {
-	dec, err := decoder()
-	if err != nil {
-		return nil, fmt.Errorf("cannot start zstd: %w", err)
-	}
-	if cap(dst) < rawLen {
-		dst = make([]byte, rawLen)
-	}
-	out, err := dec.DecodeAll(stored, dst[:0:rawLen])
 	if err != nil {
 		return nil, corruptf("%v", err)
 	}

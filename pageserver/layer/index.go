@@ -43,7 +43,7 @@ func (f *Footer) ParseIndex(stored []byte) (*Index, error) {
 	if len(stored) != f.IndexLength || crc32.Checksum(stored, castagnoli) != f.indexCRC {
 		return nil, corruptf("index: incorrect checksum")
 	}
-	raw, err := decompress(stored, f.indexRaw, nil)
+	raw, err := decompress(stored, f.indexRaw, false, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -214,12 +214,8 @@ func (g *Group) Decode(stored, dst []byte) (Values, error) {
 	}
 	raw := stored
 	if !g.Raw {
-		unpack := decompress
-		if g.Fast {
-			unpack = decompressFast
-		}
 		var err error
-		if raw, err = unpack(stored, g.RawLength, dst); err != nil {
+		if raw, err = decompress(stored, g.RawLength, g.Fast, dst); err != nil {
 			return Values{}, err
 		}
 	}

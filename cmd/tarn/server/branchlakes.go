@@ -13,6 +13,7 @@ import (
 	"github.com/tarn-db/tarn/catalog"
 	"github.com/tarn-db/tarn/internal/fault"
 	"github.com/tarn-db/tarn/internal/objstore"
+	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/materialize"
 	"github.com/tarn-db/tarn/pageserver"
 )
@@ -169,22 +170,20 @@ func (s *Server) makeBranchLake(ctx context.Context, tl *pageserver.Timeline, b 
 // that the lake begins with is that one or a later one.
 func (s *Server) cutBranch(ctx context.Context, w *catalog.BranchWriter, b pageserver.Branch) (err error) {
 	dir := filepath.Join(s.cfg.DataDir, "branch")
-	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
-		return fault.Errorf(fault.DataDirUnusable, "the folder for a branch's pages %s cannot be made anew: %w", dir, fault.Cause(err))
-	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	past, err := s.pagesOf(ctx, b, filepath.Join(dir, "pages"))
+	o := pageserver.Options{Store: s.pageStore, Branch: b.Name, MemoryBytes: s.branchMemory(), Logger: s.log}
+	past, err := s.pagesAt(ctx, o, b.LSN, b.LSN, filepath.Join(dir, "pages"), nil)
 	if past != nil {
 		defer past.Close()
 	}
 	if err != nil {
 		return fmt.Errorf("pages of branch %s: %w", b.Name, err)
 	}
-	o := s.lakeOptions()
-	o.Publisher, o.ToastDir, o.Archive, o.Copying = w, filepath.Join(dir, "toast"), nil, nil
-	o.ValueBytes = materialize.ValueBytesOf(o.MemoryBytes)
-	o.MemoryBytes = s.branchMemory()
-	eng, err := materialize.New(ctx, o)
+	lake := s.lakeOptions()
+	lake.Publisher, lake.ToastDir, lake.Archive, lake.Copying = w, filepath.Join(dir, "toast"), nil, nil
+	lake.ValueBytes = materialize.ValueBytesOf(lake.MemoryBytes)
+	lake.MemoryBytes = s.branchMemory()
+	eng, err := materialize.New(ctx, lake)
 	if err != nil {
 		return err
 	}
@@ -203,23 +202,28 @@ func (s *Server) cutBranch(ctx context.Context, w *catalog.BranchWriter, b pages
 	return err
 }
 
-// pagesOf is the timeline as it was at a branch's LSN. It may have to be closed even if there is an error.
-func (s *Server) pagesOf(ctx context.Context, b pageserver.Branch, dir string) (*pageserver.Timeline, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fault.Errorf(fault.DataDirUnusable, "%w", fault.Cause(err))
+// pagesAt is a timeline as it was at an LSN, redone from the last point not behind from, with what redo writes in a folder that is thrown away.
+// opened, unless nil, is called before redo. The timeline may have to be closed even if there is an error.
+func (s *Server) pagesAt(ctx context.Context, o pageserver.Options, from, lsn pg.LSN, dir string, opened func(*pageserver.Timeline) error) (*pageserver.Timeline, error) {
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil { // of an earlier try
+		return nil, fault.Errorf(fault.DataDirUnusable, "the folder for pages of the past %s cannot be made anew: %w", dir, fault.Cause(err))
 	}
 	scratch, err := objstore.OpenDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	o := pageserver.Options{Store: s.pageStore, Branch: b.Name, MemoryBytes: s.branchMemory(), Logger: s.log}
-	past, to, err := pageserver.OpenPast(ctx, o, pageserver.Target{LSN: b.LSN}, scratch)
+	past, _, err := pageserver.OpenPast(ctx, o, pageserver.Target{LSN: from}, scratch)
 	if err != nil {
 		return nil, err
 	}
+	if opened != nil {
+		if err := opened(past); err != nil {
+			return past, err
+		}
+	}
 	r, err := s.walOf(ctx, past, past.ResumeLSN())
 	if err == nil {
-		err = past.Replay(ctx, r, to)
+		err = past.Replay(ctx, r, pageserver.Target{LSN: lsn})
 	}
 	return past, err
 }

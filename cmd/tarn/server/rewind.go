@@ -9,10 +9,8 @@ import (
 	"time"
 
 	"github.com/tarn-db/tarn/ingest"
-	"github.com/tarn-db/tarn/ingest/wal"
 	"github.com/tarn-db/tarn/internal/admin"
 	"github.com/tarn-db/tarn/internal/fault"
-	"github.com/tarn-db/tarn/internal/objstore"
 	"github.com/tarn-db/tarn/internal/pg"
 	"github.com/tarn-db/tarn/materialize"
 	"github.com/tarn-db/tarn/materialize/lake"
@@ -139,40 +137,25 @@ func (r *rewinding) lake(ctx context.Context) (res materialize.CutResult, err er
 // changed since is all that changed since, relations made behind the fork excepted: those are not of it.
 func (r *rewinding) at(ctx context.Context, lsn pg.LSN, fn func(*pageserver.Timeline) error) error {
 	dir := filepath.Join(r.s.cfg.DataDir, "rewind")
-	if err := os.RemoveAll(dir); err != nil { // of an earlier try
-		return err
-	}
 	defer os.RemoveAll(dir)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	scratch, err := objstore.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	tl, _, err := pageserver.OpenPast(ctx, r.s.pageOptions(), pageserver.Target{LSN: r.fork.Fork}, scratch)
-	if err != nil {
-		return err
-	}
-	defer tl.Close()
-	if tl.ConsistentLSN() > r.fork.Fork {
-		return fmt.Errorf("%w: the base backup is consistent from %s on", pageserver.ErrBeforeHistory, tl.ConsistentLSN())
-	}
-	if tl.ResumeLSN() < r.ing.Base() {
-		return fmt.Errorf("%w: pages are of %s, WAL begins at %s", pageserver.ErrBeforeHistory, tl.ResumeLSN(), r.ing.Base())
-	}
-	reader, err := wal.NewReader(wal.Options{
-		Source: r.ing.Source(ctx), Start: tl.ResumeLSN(), Timeline: r.ing.Timeline(), SystemID: tl.SystemID(), SegmentSize: r.ing.Cluster().SegmentSize, Major: tl.Major(),
-	})
-	if err != nil {
-		return err
-	}
-	tl.OnCommit(func(at pg.LSN, _ time.Time) {
-		if at > r.fork.Fork {
-			r.undone++
+	tl, err := r.s.pagesAt(ctx, r.s.pageOptions(), r.fork.Fork, lsn, dir, func(tl *pageserver.Timeline) error {
+		switch {
+		case tl.ConsistentLSN() > r.fork.Fork:
+			return fmt.Errorf("%w: the base backup is consistent from %s on", pageserver.ErrBeforeHistory, tl.ConsistentLSN())
+		case tl.ResumeLSN() < r.ing.Base():
+			return fmt.Errorf("%w: pages are of %s, WAL begins at %s", pageserver.ErrBeforeHistory, tl.ResumeLSN(), r.ing.Base())
 		}
+		tl.OnCommit(func(at pg.LSN, _ time.Time) {
+			if at > r.fork.Fork {
+				r.undone++
+			}
+		})
+		return nil
 	})
-	if err := tl.Replay(ctx, reader, pageserver.Target{LSN: lsn}); err != nil {
+	if tl != nil {
+		defer tl.Close()
+	}
+	if err != nil {
 		return err
 	}
 	return fn(tl)
